@@ -61,7 +61,8 @@ struct as_source_driver {
 
     /* Validates and builds handles, offline: no connection is made here. */
     int (*open)(void *self, const struct as_settings *settings, const char *endpoint, struct as_error *err);
-    /* Blocking, on the endpoint's lane; returns by `deadline`. Adds samples to *out. */
+    /* Blocking, on the endpoint's lane; returns by `deadline`. Adds samples to *out. AS_OK with a text in
+     * err->msg: a part failed (one user query), its series is left out and the operator is told. */
     int (*poll)(void *self, as_time deadline, struct as_samples *out, struct as_error *err);
     void (*close)(void *self); /* also after a failed open                                         */
 };

@@ -1,0 +1,238 @@
+/* Asking the daemon: options, the socket, one question. Prints reasons, never acts. */
+#include <getopt.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "../config/config.h"
+#include "../config/units.h"
+#include "../runtime/client.h"
+#include "ask.h"
+#include "commands.h"
+#include "tables.h"
+
+#define TIMEOUT_MS 10000
+
+static int wrong(const struct ask *a, const char *text, const char *what)
+{
+    fprintf(stderr, text, what);
+    fprintf(stderr, "\n%s", a->usage);
+    return 1;
+}
+
+static int take_limit(struct ask *a, const char *text)
+{
+    char *end;
+    long n = strtol(text, &end, 10);
+    if (*end || n < 1 || n > 5000)
+        return wrong(a, "autoscale: '%s' is no number from 1 to 5000", text);
+    a->limit = (int)n;
+    return -1;
+}
+
+static int one_option(struct ask *a, int opt, const char *extra)
+{
+    if (opt == 'h') {
+        fputs(a->usage, stdout);
+        return 0;
+    }
+    if (opt == 'c')
+        a->config = optarg;
+    else if (opt == 'S')
+        a->socket = optarg;
+    else if (opt == 'j')
+        a->json = true;
+    else if (opt == '?' || !strchr(extra, opt))
+        return wrong(a, "autoscale: %s", "wrong usage");
+    else if (opt == 's')
+        a->since = optarg;
+    else if (opt == 'a')
+        a->at = optarg;
+    else if (opt == 'g')
+        a->group = optarg;
+    else
+        return take_limit(a, optarg);
+    return -1;
+}
+
+int ask_options(struct ask *a, int argc, char **argv, const char *extra)
+{
+    static const struct option options[] = {
+        { "config", required_argument, NULL, 'c' }, { "socket", required_argument, NULL, 'S' },
+        { "json", no_argument, NULL, 'j' },         { "since", required_argument, NULL, 's' },
+        { "at", required_argument, NULL, 'a' },     { "group", required_argument, NULL, 'g' },
+        { "limit", required_argument, NULL, 'n' },  { "help", no_argument, NULL, 'h' },
+        { 0 },
+    };
+    int opt, rc;
+    a->config = COMMANDS_CONFIG_FILE;
+    optind = 1;
+    while ((opt = getopt_long(argc, argv, "c:g:n:h", options, NULL)) != -1)
+        if ((rc = one_option(a, opt, extra)) >= 0)
+            return rc;
+    for (; optind < argc; optind++) {
+        if (a->operand_count == (int)(sizeof a->operands / sizeof *a->operands))
+            return wrong(a, "autoscale: '%s' is too much", argv[optind]);
+        a->operands[a->operand_count++] = argv[optind];
+    }
+    return -1;
+}
+
+char *ask_socket(const struct ask *a)
+{
+    struct cfg *c = NULL;
+    struct cfg_problems problems = { 0 };
+    char text[700], *path = NULL;
+    if (a->socket)
+        return strdup(a->socket);
+    if (config_load(a->config, &tables_registry, &c, &problems) == AS_OK) {
+        path = strdup(c->socket);
+        config_free(c);
+    } else {
+        for (size_t k = 0; k < problems.count; k++)
+            fprintf(stderr, "%s\n", config_problem_text(&problems.items[k], text, sizeof text));
+        fprintf(stderr, "autoscale: the configuration cannot be read: name the daemon's socket with --socket PATH\n");
+    }
+    config_problems_fini(&problems);
+    return path;
+}
+
+cJSON *ask_daemon(const struct ask *a, const char *method, const char *path, bool *printed)
+{
+    struct as_error err = { 0 };
+    char *socket = ask_socket(a), *body = NULL;
+    int status = 0;
+    cJSON *answer = NULL;
+    *printed = false;
+    if (!socket)
+        return NULL;
+    if (client_call(socket, method, path, TIMEOUT_MS, &body, &status, &err) != AS_OK)
+        fprintf(stderr, "autoscale: %s\n", err.msg);
+    else if (!(answer = cJSON_Parse(body)))
+        fprintf(stderr, "autoscale: the daemon's answer is no JSON (HTTP %d)\n", status);
+    if (answer && cJSON_IsString(cJSON_GetObjectItemCaseSensitive(answer, "error")) && status != 200 && status != 422) {
+        fprintf(stderr, "autoscale: %s\n", answer_str(answer, "error"));
+        cJSON_Delete(answer);
+        answer = NULL;
+    }
+    if (answer && a->json) {
+        puts(body);
+        *printed = true;
+    }
+    free(body);
+    free(socket);
+    return answer;
+}
+
+int64_t ask_time(const char *text)
+{
+    struct tm tm = { 0 };
+    as_time ago;
+    const char *end;
+    if (units_duration(text, &ago))
+        return as_clock_wall() - ago;
+    end = strptime(text, "%Y-%m-%dT%H:%M:%S", &tm);
+    if (end && *end == '.') {
+        end++;
+        end += strspn(end, "0123456789");
+    }
+    if (end && strcmp(end, "Z") == 0)
+        return (int64_t)timegm(&tm) * 1000;
+    tm = (struct tm){ .tm_isdst = -1 };
+    end = strptime(text, "%Y-%m-%d %H:%M", &tm);
+    if (end && *end == ':')
+        end = strptime(text, "%Y-%m-%d %H:%M:%S", &tm);
+    tm.tm_isdst = -1;
+    return end && !*end ? (int64_t)mktime(&tm) * 1000 : -1;
+}
+
+const char *answer_str(const cJSON *o, const char *name)
+{
+    const char *s = cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(o, name));
+    return s ? s : "";
+}
+
+double answer_num(const cJSON *o, const char *name)
+{
+    const cJSON *v = cJSON_GetObjectItemCaseSensitive(o, name);
+    return cJSON_IsNumber(v) ? v->valuedouble : 0;
+}
+
+bool answer_true(const cJSON *o, const char *name)
+{
+    return cJSON_IsTrue(cJSON_GetObjectItemCaseSensitive(o, name));
+}
+
+const char *colour(FILE *out, const char *code)
+{
+    return isatty(fileno(out)) && !getenv("NO_COLOR") ? code : "";
+}
+
+/* --- decisions ------------------------------------------------------------------------------------------- */
+
+static void print_input(FILE *out, const cJSON *in)
+{
+    char age[32];
+    const char *state = answer_str(in, "state");
+    fprintf(out, "      %-34s ", answer_str(in, "metric"));
+    if (strcmp(state, "never") == 0)
+        fprintf(out, "no data yet");
+    else
+        fprintf(out, "%.6g  %s, %s old%s", answer_num(in, "value"), state,
+                as_time_text((as_time)answer_num(in, "age_ms"), age, sizeof age),
+                answer_true(in, "partial") ? ", partial: an endpoint is missing" : "");
+    fprintf(out, "%s\n", answer_true(in, "source_failing") ? "; its source does not answer" : "");
+}
+
+static void print_proposal(FILE *out, const cJSON *p)
+{
+    const char *kind = answer_str(p, "kind");
+    fprintf(out, "    %s (%s): ", answer_str(p, "policy"), answer_str(p, "type"));
+    if (strcmp(kind, "abstain") == 0)
+        fprintf(out, "abstains");
+    else
+        fprintf(out, "%s%s %d", answer_true(p, "advice") ? "would say " : "", kind, (int)answer_num(p, "count"));
+    fprintf(out, "%s%s\n", *answer_str(p, "reason") ? ": " : "", answer_str(p, "reason"));
+    const cJSON *in;
+    cJSON_ArrayForEach(in, cJSON_GetObjectItemCaseSensitive(p, "inputs")) print_input(out, in);
+}
+
+static void print_stage(FILE *out, const cJSON *s)
+{
+    int before = (int)answer_num(s, "before"), after = (int)answer_num(s, "after");
+    const char *reason = answer_str(s, "reason");
+    if (before == after && !*reason)
+        fprintf(out, "    %-10s %d\n", answer_str(s, "stage"), after);
+    else if (before == after)
+        fprintf(out, "    %-10s %d  %s\n", answer_str(s, "stage"), after, reason);
+    else
+        fprintf(out, "    %-10s %s%d -> %d%s  %s\n", answer_str(s, "stage"), colour(out, "\033[1m"), before, after,
+                colour(out, "\033[0m"), reason);
+}
+
+void print_decision(FILE *out, const cJSON *d)
+{
+    char span[32];
+    const cJSON *x;
+    fprintf(out, "group %s, decided %s\n", answer_str(d, "group"), answer_str(d, "time"));
+    fprintf(out, "  %s%s%s\n", colour(out, "\033[1m"), answer_str(d, "summary"), colour(out, "\033[0m"));
+    fprintf(out, "  counts     wanted until now %d, serving %d, on the way %d, footprint %d (min %d, max %d)\n",
+            (int)answer_num(d, "current"), (int)answer_num(d, "serving"), (int)answer_num(d, "pending"),
+            (int)answer_num(d, "footprint"), (int)answer_num(d, "min"), (int)answer_num(d, "max"));
+    fprintf(out, "  proposals\n");
+    if (cJSON_GetArraySize(cJSON_GetObjectItemCaseSensitive(d, "proposals")) == 0)
+        fprintf(out, "    none: the group has no policies\n");
+    cJSON_ArrayForEach(x, cJSON_GetObjectItemCaseSensitive(d, "proposals")) print_proposal(out, x);
+    fprintf(out, "  stages\n");
+    cJSON_ArrayForEach(x, cJSON_GetObjectItemCaseSensitive(d, "stages")) print_stage(out, x);
+    fprintf(out, "  limits     %d to %d%s%s\n", (int)answer_num(d, "floor"), (int)answer_num(d, "ceiling"),
+            *answer_str(d, "binding") ? "; bound by " : "", answer_str(d, "binding"));
+    if (answer_num(d, "next_change_ms") > 0)
+        fprintf(out, "  next       a held change can happen %s after that\n",
+                as_time_text((as_time)answer_num(d, "next_change_ms"), span, sizeof span));
+    if (*answer_str(d, "blocked"))
+        fprintf(out, "  launches   %s\n", answer_str(d, "blocked"));
+    if (*answer_str(d, "doubt"))
+        fprintf(out, "  doubt      %s\n", answer_str(d, "doubt"));
+}

@@ -1,0 +1,19 @@
+/* The subcommands. argv[0] is the subcommand's own name; the result is the exit status of the program.
+ * Each knows -h. Answers go to standard output, complaints to standard error. */
+#ifndef COMMANDS_COMMANDS_H
+#define COMMANDS_COMMANDS_H
+
+#define COMMANDS_CONFIG_FILE "/etc/autoscale/autoscale.conf" /* unless -c names another */
+
+int command_check(int argc, char **argv);
+int command_plan(int argc, char **argv);
+int command_run(int argc, char **argv);
+int command_status(int argc, char **argv);
+int command_explain(int argc, char **argv);
+int command_history(int argc, char **argv);
+int command_reload(int argc, char **argv);
+int command_drivers(int argc, char **argv);
+int command_policies(int argc, char **argv);
+int command_version(int argc, char **argv);
+
+#endif

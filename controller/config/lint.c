@@ -1,0 +1,219 @@
+/* Lints: a configuration that is legal and will probably not do what its author thinks. Warnings only; each says
+ * what would happen and what to write instead. Policies are looked at by the name of their type and
+ * of their options, so that no policy has to know about another. */
+#include <math.h>
+#include <stdarg.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "loader.h"
+#include "units.h"
+
+struct lint {
+    const struct cfg *cfg;
+    struct cfg_problems *problems;
+};
+
+/* Warns at the place of a policy's option; "policy 'web-load': NAME: …". */
+__attribute__((format(printf, 4, 5))) static void
+policy_warn(const struct lint *l, const struct cfg_policy *p, const char *option, const char *fmt, ...)
+{
+    char text[300];
+    va_list ap;
+    va_start(ap, fmt);
+    vsnprintf(text, sizeof text, fmt, ap);
+    va_end(ap);
+    int line = settings_line(p->settings, option);
+    problems_warn(l->problems, settings_file(p->settings, line), line, "policy '%s': %s: %s", p->name, option,
+                  text);
+}
+
+static bool has(const struct as_settings *s, const char *name, enum as_option_type type)
+{
+    int i = settings_index(s, name);
+    return i >= 0 && s->options[i].type == type && s->values[i].set;
+}
+
+/* --- sources ------------------------------------------------------------------------------------- */
+
+static void lint_source(const struct lint *l, const struct cfg_source *s)
+{
+    char age[UNITS_TEXT_MAX], interval[UNITS_TEXT_MAX];
+    if (s->max_age >= s->interval)
+        return;
+    problems_warn(
+        l->problems, s->at.file, s->at.line,
+        "source '%s': max_age %s is shorter than the interval %s: its data will be stale between polls and "
+        "nothing is ever scaled in",
+        s->name, units_duration_text(s->max_age, age), units_duration_text(s->interval, interval));
+}
+
+/* --- target -------------------------------------------------------------------------------------- */
+
+/* One instance more or less moves the metric by 1/n. Where the tolerance is under half of that even at
+ * the largest size, no size of the group lets the load come to rest inside it, and every ripple of the
+ * metric is a change of size. A stabilisation window of scale-in smooths ripples out, so a default
+ * tolerance with a window is let pass; one that was written is not. */
+static void lint_tolerance(const struct lint *l, const struct cfg_group *g, const struct cfg_policy *p)
+{
+    char given[UNITS_TEXT_MAX], effect[UNITS_TEXT_MAX], better[UNITS_TEXT_MAX];
+    if (!has(p->settings, "tolerance", AS_OPT_PERCENT) || g->max < 2)
+        return;
+    double tolerance = as_settings_num(p->settings, "tolerance");
+    if (tolerance * 2 * g->max >= 1 || (!settings_given(p->settings, "tolerance") && g->in.window > 0))
+        return;
+    policy_warn(l, p, "tolerance",
+                "%s is less than half of what one instance changes (%s of the metric even at max = %d of "
+                "group '%s'): "
+                "the group will swing with every ripple; write %s or more",
+                units_percent_text(tolerance, given), units_percent_text(round(100.0 / g->max) / 100, effect),
+                g->max, g->name, units_percent_text(ceil(50.0 / g->max) / 100, better));
+}
+
+/* --- ceiling ------------------------------------------------------------------------------------- */
+
+static void lint_ceiling(const struct lint *l, const struct cfg_group *g, const struct cfg_policy *p)
+{
+    const struct as_settings *s = p->settings;
+    if (!has(s, "capacity", AS_OPT_NUMBER) || !has(s, "per_instance", AS_OPT_NUMBER))
+        return;
+    double reserve = has(s, "reserve", AS_OPT_NUMBER) ? as_settings_num(s, "reserve") : 0;
+    double room =
+        floor((as_settings_num(s, "capacity") - reserve) / as_settings_num(s, "per_instance") + 1e-9);
+    if (room < g->min)
+        policy_warn(l, p, "capacity",
+                    "leaves room for %.0f instances, below min = %d of group '%s': min wins, and "
+                    "the resource is overrun",
+                    room, g->min, g->name);
+}
+
+/* --- step ---------------------------------------------------------------------------------------- */
+
+struct range {
+    double from, to;
+    int sign; /* of the change: 1 grows, -1 shrinks */
+};
+
+static bool step_range(const struct as_settings *policy, size_t i, struct range *out)
+{
+    const struct as_settings *s = as_settings_sub(policy, "steps", i);
+    if (!s || !has(s, "change", AS_OPT_STRING))
+        return false;
+    const char *change = as_settings_str(s, "change");
+    double base = has(policy, "threshold", AS_OPT_NUMBER) ? as_settings_num(policy, "threshold") : 0;
+    bool zero = strtod(change + (*change == '+' || *change == '-'), NULL) <= 0;
+    *out = (struct range){
+        .from = has(s, "from", AS_OPT_NUMBER) ? base + as_settings_num(s, "from") : -INFINITY,
+        .to = has(s, "to", AS_OPT_NUMBER) ? base + as_settings_num(s, "to") : INFINITY,
+        .sign = zero             ? 0
+                : *change == '+' ? 1
+                : *change == '-' ? -1
+                                 : 0,
+    };
+    return true;
+}
+
+static bool same_metric(const struct cfg_policy *a, const struct cfg_policy *b)
+{
+    return has(a->settings, "metric", AS_OPT_METRIC) && has(b->settings, "metric", AS_OPT_METRIC) &&
+           strcmp(as_settings_str(a->settings, "metric"), as_settings_str(b->settings, "metric")) == 0;
+}
+
+static bool pull_apart(const struct range *x, const struct range *y)
+{
+    return x->sign * y->sign < 0 && fmax(x->from, y->from) < fmin(x->to, y->to);
+}
+
+/* The first range in which one policy grows and the other shrinks on the same metric. */
+static bool lint_step_pair(const struct lint *l, const struct cfg_policy *a, const struct cfg_policy *b)
+{
+    char low[UNITS_TEXT_MAX], high[UNITS_TEXT_MAX];
+    struct range x, y;
+    for (size_t i = 0; i < as_settings_count(a->settings, "steps"); i++)
+        for (size_t k = 0; k < as_settings_count(b->settings, "steps"); k++) {
+            if (!step_range(a->settings, i, &x) || !step_range(b->settings, k, &y) || !pull_apart(&x, &y))
+                continue;
+            const struct cfg_policy *grows = x.sign > 0 ? a : b, *shrinks = x.sign > 0 ? b : a;
+            policy_warn(
+                l, b, "steps",
+                "overlap with policy '%s': from %s to %s '%s' grows while '%s' shrinks, so the shrinking "
+                "never happens there",
+                a->name, units_number_text(fmax(x.from, y.from), low),
+                units_number_text(fmin(x.to, y.to), high), grows->name, shrinks->name);
+            return true;
+        }
+    return false;
+}
+
+static bool is_step(const struct cfg_policy *p)
+{
+    return strcmp(p->type->name, "step") == 0 && has(p->settings, "steps", AS_OPT_LIST);
+}
+
+static void lint_steps(const struct lint *l, const struct cfg_group *g, size_t at)
+{
+    for (size_t k = 0; k < at; k++)
+        if (is_step(g->policies[k]) && same_metric(g->policies[k], g->policies[at]) &&
+            lint_step_pair(l, g->policies[k], g->policies[at]))
+            return;
+}
+
+/* --- groups -------------------------------------------------------------------------------------- */
+
+static void lint_damping(const struct lint *l, const struct cfg_group *g)
+{
+    char a[UNITS_TEXT_MAX], b[UNITS_TEXT_MAX];
+    const struct cfg_health *h = &g->health;
+    if (g->in.window == 0 && g->in.cooldown > 0)
+        problems_warn(
+            l->problems, g->at.file, g->at.line,
+            "group '%s': scale_in: a cooldown without a window: one low reading still removes instances; "
+            "write window = \"60s\"",
+            g->name);
+    if (h->kind != CFG_HEALTH_RUNNING && h->boot_timeout < h->interval * h->rise)
+        problems_warn(
+            l->problems, g->at.file, g->at.line,
+            "group '%s': health: boot_timeout %s is shorter than %d checks every %s: no instance can become "
+            "healthy in time",
+            g->name, units_duration_text(h->boot_timeout, a), h->rise, units_duration_text(h->interval, b));
+}
+
+static void lint_group(const struct lint *l, const struct cfg_group *g)
+{
+    if (g->policy_count == 0)
+        problems_warn(l->problems, g->at.file, g->at.line,
+                      "group '%s': has no policies: it is kept at min = %d and never scaled", g->name,
+                      g->min);
+    lint_damping(l, g);
+    for (size_t i = 0; i < g->policy_count; i++) {
+        const struct cfg_policy *p = g->policies[i];
+        if (strcmp(p->type->name, "target") == 0)
+            lint_tolerance(l, g, p);
+        else if (strcmp(p->type->name, "ceiling") == 0)
+            lint_ceiling(l, g, p);
+        else if (is_step(p))
+            lint_steps(l, g, i);
+    }
+}
+
+static bool policy_used(const struct cfg *c, const struct cfg_policy *p)
+{
+    for (size_t i = 0; i < c->group_count; i++)
+        for (size_t k = 0; k < c->groups[i].policy_count; k++)
+            if (c->groups[i].policies[k] == p)
+                return true;
+    return false;
+}
+
+void config_lint(const struct cfg *c, struct cfg_problems *problems)
+{
+    const struct lint l = { c, problems };
+    for (size_t i = 0; i < c->source_count; i++)
+        lint_source(&l, &c->sources[i]);
+    for (size_t i = 0; i < c->group_count; i++)
+        lint_group(&l, &c->groups[i]);
+    for (size_t i = 0; i < c->policy_count; i++)
+        if (!policy_used(c, &c->policies[i]))
+            problems_warn(problems, c->policies[i].at.file, c->policies[i].at.line,
+                          "policy '%s': no group names it", c->policies[i].name);
+}

@@ -1,0 +1,190 @@
+/* The compute and balancer blocks of a group: both tables of each, the endpoints, and the revision
+ * that tells instances of an older template apart. */
+#include <stdarg.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "loader.h"
+
+/* FNV-1a, 64 bits: stable across versions and machines, as it is stored in the marks of instances. */
+static void make_revision(const char *text, char out[CFG_REVISION_MAX])
+{
+    uint64_t hash = UINT64_C(0xcbf29ce484222325);
+    for (const unsigned char *c = (const unsigned char *)text; *c; c++)
+        hash = (hash ^ *c) * UINT64_C(0x100000001b3);
+    snprintf(out, CFG_REVISION_MAX, "%016llx", (unsigned long long)hash);
+}
+
+/* Text of the driver's own options, after its name; owned by the caller, NULL: out of memory. */
+static char *own_canon(const char *driver, const struct as_settings *s, const char *except)
+{
+    const char *const skip[] = { except, NULL };
+    char *text = NULL;
+    size_t size = 0;
+    FILE *out = open_memstream(&text, &size);
+    if (!out)
+        return NULL;
+    fprintf(out, "driver = %s\n", driver);
+    settings_canon(out, s, skip);
+    if (fclose(out) == 0)
+        return text;
+    free(text);
+    return NULL;
+}
+
+__attribute__((format(printf, 2, 3))) static char *with_common(char *own, const char *fmt, ...)
+{
+    char common[160], *text = NULL;
+    va_list ap;
+    va_start(ap, fmt);
+    vsnprintf(common, sizeof common, fmt, ap);
+    va_end(ap);
+    if (own && asprintf(&text, "%s%s", common, own) < 0)
+        text = NULL;
+    free(own);
+    return text;
+}
+
+/* --- compute ------------------------------------------------------------------------------------- */
+
+static const struct as_compute_driver *compute_driver(struct loader *l, const config_setting_t *node,
+                                                      const char *where)
+{
+    const struct as_compute_driver *const *all = l->cfg->registry->computes;
+    struct block_choice from = { .key = "driver", .what = "compute driver" };
+    while (from.count < CHOICE_MAX && all[from.count]) {
+        from.names[from.count] = all[from.count]->name;
+        from.count++;
+    }
+    int i = block_pick(l, node, where, &from);
+    return i >= 0 ? all[i] : NULL;
+}
+
+static int compute_try(struct loader *l, const struct cfg_group *g, const char *where)
+{
+    const struct cfg_compute *c = &g->compute;
+    const struct as_owner owner = { l->cfg->name, g->name };
+    int rc = AS_OK;
+    for (size_t i = 0; rc == AS_OK && i < c->endpoint_count; i++) {
+        struct as_error err = { 0 };
+        void *self = calloc(1, c->driver->state_size ? c->driver->state_size : 1);
+        if (!self)
+            return AS_ENOMEM;
+        rc = c->driver->open(self, c->settings, &owner, c->endpoints[i], &err);
+        c->driver->close(self);
+        free(self);
+        if (rc)
+            block_refused(l, c->settings, where, &err);
+    }
+    return rc;
+}
+
+static int compute_finish(struct loader *l, struct cfg_group *g, const char *where)
+{
+    struct cfg_compute *c = &g->compute;
+    char *template = own_canon(c->driver->name, c->settings, c->driver->endpoints);
+    if (!template)
+        return AS_ENOMEM;
+    make_revision(template, c->revision);
+    free(template);
+    g->canon_compute = with_common(own_canon(c->driver->name, c->settings, NULL),
+                                   "launches = %d\ntimeout = %lld\nkeep_failed = %lld\n", c->launches,
+                                   (long long)c->timeout, (long long)c->keep_failed);
+    if (!g->canon_compute)
+        return AS_ENOMEM;
+    int rc = block_endpoints(l, c->settings, where, c->driver->endpoints, "local", &c->endpoints,
+                             &c->endpoint_count);
+    return rc ? rc : compute_try(l, g, where);
+}
+
+int config_load_compute(struct loader *l, struct cfg_group *g, const config_setting_t *node)
+{
+    char where[WHERE_MAX];
+    struct cfg_compute *c = &g->compute;
+    struct as_settings *parts[2] = { NULL, NULL };
+    snprintf(where, sizeof where, "group '%s': compute: ", g->name);
+    c->driver = compute_driver(l, node, where);
+    if (!c->driver)
+        return AS_OK;
+    snprintf(where, sizeof where, "group '%s': compute (%s): ", g->name, c->driver->name);
+    const struct as_option *const tables[2] = { schema_compute, c->driver->options };
+    int rc = block_read(l, node, where, tables, parts);
+    c->settings = parts[1];
+    if (rc == AS_OK) {
+        c->launches = (int)as_settings_int(parts[0], "launches");
+        c->timeout = as_settings_ms(parts[0], "timeout");
+        c->keep_failed = as_settings_ms(parts[0], "keep_failed");
+        rc = compute_finish(l, g, where);
+    }
+    as_settings_free(parts[0]);
+    return rc == AS_ENOMEM ? rc : AS_OK;
+}
+
+/* --- balancer ------------------------------------------------------------------------------------ */
+
+static const struct as_balancer_driver *balancer_driver(struct loader *l, const config_setting_t *node,
+                                                        const char *where)
+{
+    const struct as_balancer_driver *const *all = l->cfg->registry->balancers;
+    struct block_choice from = { .key = "driver", .what = "balancer driver" };
+    while (from.count < CHOICE_MAX && all[from.count]) {
+        from.names[from.count] = all[from.count]->name;
+        from.count++;
+    }
+    int i = block_pick(l, node, where, &from);
+    return i >= 0 ? all[i] : NULL;
+}
+
+static int balancer_try(struct loader *l, const struct cfg_group *g, const char *where)
+{
+    const struct cfg_balancer *b = &g->balancer;
+    const struct as_owner owner = { l->cfg->name, g->name };
+    int rc = AS_OK;
+    for (size_t i = 0; rc == AS_OK && i < b->endpoint_count; i++) {
+        struct as_error err = { 0 };
+        void *self = calloc(1, b->driver->state_size ? b->driver->state_size : 1);
+        if (!self)
+            return AS_ENOMEM;
+        rc = b->driver->open(self, b->settings, &owner, b->endpoints[i], &err);
+        b->driver->close(self);
+        free(self);
+        if (rc)
+            block_refused(l, b->settings, where, &err);
+    }
+    return rc;
+}
+
+static int balancer_finish(struct loader *l, struct cfg_group *g, const char *where)
+{
+    struct cfg_balancer *b = &g->balancer;
+    g->canon_balancer =
+        with_common(own_canon(b->driver->name, b->settings, NULL), "drain = %lld\ntimeout = %lld\n",
+                    (long long)b->drain, (long long)b->timeout);
+    if (!g->canon_balancer)
+        return AS_ENOMEM;
+    int rc = block_endpoints(l, b->settings, where, b->driver->endpoints, "local", &b->endpoints,
+                             &b->endpoint_count);
+    return rc ? rc : balancer_try(l, g, where);
+}
+
+int config_load_balancer(struct loader *l, struct cfg_group *g, const config_setting_t *node)
+{
+    char where[WHERE_MAX];
+    struct cfg_balancer *b = &g->balancer;
+    struct as_settings *parts[2] = { NULL, NULL };
+    snprintf(where, sizeof where, "group '%s': balancer: ", g->name);
+    b->driver = balancer_driver(l, node, where);
+    if (!b->driver)
+        return AS_OK;
+    snprintf(where, sizeof where, "group '%s': balancer (%s): ", g->name, b->driver->name);
+    const struct as_option *const tables[2] = { schema_balancer, b->driver->options };
+    int rc = block_read(l, node, where, tables, parts);
+    b->settings = parts[1];
+    if (rc == AS_OK) {
+        b->drain = as_settings_ms(parts[0], "drain");
+        b->timeout = as_settings_ms(parts[0], "timeout");
+        rc = balancer_finish(l, g, where);
+    }
+    as_settings_free(parts[0]);
+    return rc == AS_ENOMEM ? rc : AS_OK;
+}

@@ -1,0 +1,18 @@
+/* act: carries out a plan: moves states, hands operations to the world. The only place that asks for writes. */
+#ifndef LOOP_ACT_H
+#define LOOP_ACT_H
+
+#include "plan.h"
+
+void act_on_plan(struct group *g, const struct plan *p);
+void act_created(struct group *g, struct op *op);   /* OP_CREATE came back  */
+void act_destroyed(struct group *g, struct op *op); /* OP_DESTROY came back */
+void act_balanced(struct group *g, struct op *op);  /* OP_ADMIT, OP_DRAIN, OP_EVICT came back */
+
+/* Back-off: 5 s doubling to 5 min; `why` is shown by status. */
+void backoff_fail(struct backoff *b, as_time now, const char *why);
+void backoff_clear(struct backoff *b);
+/* May a launch start? After the wait only one at a time, until it succeeds. */
+bool backoff_open(const struct backoff *b, as_time now);
+
+#endif

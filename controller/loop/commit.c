@@ -1,0 +1,299 @@
+/* commit: the one transaction of a turn. What changed is written; only after that has succeeded do the
+ * turn's writes leave. While the journal cannot be written nothing is lost and nothing is done: rows
+ * stay dirty, writes stay in the outbox, and the next turns try again. */
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "../runtime/log.h"
+#include "crashpoint.h"
+#include "engine.h"
+
+#define EVENTS_MOST 10000
+#define RETRY_EVERY (1 * AS_SECOND)
+
+static void journal_failed(struct engine *e, const struct as_error *err)
+{
+    e->transaction = false;
+    e->journal_retry = e->now + RETRY_EVERY;
+    if (!e->journal_failing_since || strcmp(e->journal_err.msg, err->msg) != 0)
+        log_error("journal", "%s; no instance is created, drained or destroyed until it can be written", err->msg);
+    if (!e->journal_failing_since)
+        e->journal_failing_since = e->now;
+    e->journal_err = *err;
+}
+
+bool engine_transaction(struct engine *e)
+{
+    struct as_error err = { 0 };
+    if (e->transaction)
+        return true;
+    if (e->now < e->journal_retry)
+        return false;
+    if (journal_begin(e->journal, &err) != AS_OK) {
+        journal_failed(e, &err);
+        return false;
+    }
+    e->transaction = true;
+    return true;
+}
+
+/* --- events ----------------------------------------------------------------------------------------- */
+
+static struct event *event_add(struct engine *e, const char *group, const char *instance, const char *kind)
+{
+    struct event *v = e->event_count < EVENTS_MOST ? calloc(1, sizeof *v) : NULL;
+    if (!v)
+        return NULL;
+    snprintf(v->group, sizeof v->group, "%s", group);
+    snprintf(v->instance, sizeof v->instance, "%s", instance);
+    snprintf(v->kind, sizeof v->kind, "%s", kind);
+    v->wall = e->wall;
+    *e->events_tail = v;
+    e->events_tail = &v->next;
+    e->event_count++;
+    return v;
+}
+
+void engine_event(struct engine *e, const char *group, const char *instance, const char *kind, const char *fmt, ...)
+{
+    struct event *v = event_add(e, group, instance, kind);
+    if (!v)
+        return;
+    va_list ap;
+    va_start(ap, fmt);
+    vsnprintf(v->text, sizeof v->text, fmt, ap);
+    va_end(ap);
+}
+
+void engine_scale_event(struct engine *e, const char *group, int delta, const char *text)
+{
+    struct event *v = event_add(e, group, "", delta > 0 ? "scale-out" : "scale-in");
+    if (!v)
+        return;
+    v->delta = delta;
+    snprintf(v->text, sizeof v->text, "%s", text);
+}
+
+/* --- writing ---------------------------------------------------------------------------------------- */
+
+static int write_instance(struct engine *e, const struct instance *i, struct as_error *err)
+{
+    struct journal_instance row = { .id = i->id,
+                                    .group = i->group->cfg->name,
+                                    .host = i->host_name,
+                                    .state = inst_state_name(i->state),
+                                    .address = i->address,
+                                    .revision = i->revision,
+                                    .reason = i->reason,
+                                    .port = i->port,
+                                    .wanted_wall = i->wanted_wall,
+                                    .state_wall = i->since_wall,
+                                    .serving_wall = i->serving_wall };
+    return journal_put_instance(e->journal, &row, err);
+}
+
+static int write_group(struct engine *e, struct group *g, struct as_error *err)
+{
+    int rc = AS_OK;
+    for (struct instance *i = g->instances; i && rc == AS_OK; i = i->next)
+        if (i->dirty)
+            rc = write_instance(e, i, err);
+    if (rc == AS_OK && g->desired_dirty) {
+        char key[AS_NAME_MAX + 16], value[16];
+        snprintf(key, sizeof key, "desired/%s", g->cfg->name);
+        snprintf(value, sizeof value, "%d", g->desired);
+        rc = journal_set(e->journal, key, value, err);
+    }
+    return rc;
+}
+
+static int write_events(struct engine *e, struct as_error *err)
+{
+    int rc = AS_OK;
+    for (const struct event *v = e->events; v && rc == AS_OK; v = v->next) {
+        rc = journal_put_event(e->journal, v->wall, v->group, v->instance, v->kind, v->text, err);
+        if (rc == AS_OK && v->delta)
+            rc = journal_put_scale(e->journal, v->wall, v->group, v->delta, err);
+    }
+    return rc;
+}
+
+static int write_samples(struct engine *e, struct as_error *err)
+{
+    for (struct source *s = e->sources; s; s = s->next)
+        for (size_t k = 0; k < s->binding_count; k++)
+            if (s->bindings[k]->closed.count) {
+                int rc = journal_put_sample(e->journal, &s->bindings[k]->closed, err);
+                if (rc != AS_OK)
+                    return rc;
+            }
+    return AS_OK;
+}
+
+static bool anything_to_write(const struct engine *e)
+{
+    if (e->transaction || e->events || e->outbox)
+        return true;
+    for (const struct group *g = e->groups; g; g = g->next) {
+        if (g->desired_dirty)
+            return true;
+        for (const struct instance *i = g->instances; i; i = i->next)
+            if (i->dirty)
+                return true;
+    }
+    for (const struct source *s = e->sources; s; s = s->next)
+        for (size_t k = 0; k < s->binding_count; k++)
+            if (s->bindings[k]->closed.count)
+                return true;
+    return false;
+}
+
+static void written(struct engine *e)
+{
+    if (e->journal_failing_since) {
+        char span[32];
+        log_info("journal", "can be written again after %s",
+                 as_time_text(e->now - e->journal_failing_since, span, sizeof span));
+    }
+    e->journal_failing_since = e->journal_retry = 0;
+    while (e->events) {
+        struct event *v = e->events;
+        e->events = v->next;
+        free(v);
+    }
+    e->events_tail = &e->events;
+    e->event_count = 0;
+    for (struct source *s = e->sources; s; s = s->next)
+        for (size_t k = 0; k < s->binding_count; k++)
+            s->bindings[k]->closed.count = 0;
+    for (struct group *g = e->groups; g; g = g->next) {
+        g->desired_dirty = false;
+        for (struct instance *i = g->instances; i; i = i->next)
+            i->dirty = false;
+    }
+}
+
+/* Points before and after the commit that makes a state durable. */
+static void crash_on_states(const struct engine *e, const char *when)
+{
+    for (const struct group *g = e->groups; g; g = g->next)
+        for (const struct instance *i = g->instances; i; i = i->next)
+            if (i->dirty)
+                crashpoint(when, inst_state_name(i->state));
+    (void)when;
+}
+
+static void flush_outbox(struct engine *e)
+{
+    while (e->outbox) {
+        struct op *op = e->outbox;
+        e->outbox = op->next;
+        op->next = NULL;
+        op->deadline += e->now - op->submitted; /* the time it waited for the journal is not the peer's */
+        op->submitted = e->now;
+        e->world.submit(e->world.arg, op);
+    }
+    e->outbox_tail = &e->outbox;
+}
+
+void engine_commit(struct engine *e)
+{
+    struct as_error err = { 0 };
+    if (!anything_to_write(e) || !engine_transaction(e))
+        return;
+    int rc = write_events(e, &err);
+    for (struct group *g = e->groups; g && rc == AS_OK; g = g->next)
+        rc = write_group(e, g, &err);
+    if (rc == AS_OK)
+        rc = write_samples(e, &err);
+    crash_on_states(e, "before");
+    if (rc == AS_OK)
+        rc = journal_commit(e->journal, &err);
+    else
+        journal_rollback(e->journal);
+    if (rc != AS_OK) {
+        journal_failed(e, &err);
+        return;
+    }
+    e->transaction = false;
+    crash_on_states(e, "after");
+    written(e);
+    flush_outbox(e);
+}
+
+/* --- reading, at the start ---------------------------------------------------------------------------- */
+
+static int take_row(void *arg, const struct journal_instance *row)
+{
+    struct group *g = arg;
+    struct engine *e = g->engine;
+    enum inst_state state = inst_state_parse(row->state);
+    struct instance *i = state < INST_GONE || state == INST_FAILED ? instance_new(g, row->id) : NULL;
+    if (!i)
+        return 0;
+    i->state = state == INST_CREATING ? INST_UNKNOWN : state; /* sent or not, only a list can tell */
+    i->dirty = i->state != state;
+    i->since_wall = row->state_wall;
+    i->since = e->now - (e->wall > row->state_wall ? e->wall - row->state_wall : 0);
+    i->wanted_wall = row->wanted_wall;
+    i->wanted_at = 0; /* a launch that a restart interrupted measures nothing */
+    i->serving_wall = row->serving_wall;
+    i->port = (uint16_t)row->port;
+    i->force = i->state == INST_LEAVING && row->serving_wall == 0;
+    snprintf(i->host_name, sizeof i->host_name, "%s", row->host);
+    snprintf(i->address, sizeof i->address, "%s", row->address);
+    snprintf(i->revision, sizeof i->revision, "%s", row->revision);
+    snprintf(i->reason, sizeof i->reason, "%s", row->reason);
+    if (i->state == INST_BOOTING || i->state == INST_JOINING)
+        i->since = e->now; /* its deadline starts anew: we were not there to see it answer */
+    for (size_t k = 0; k < g->host_count; k++)
+        if (strcmp(g->hosts[k].name, row->host) == 0)
+            i->host = (int)k;
+    if (i->host < 0 && i->host_name[0])
+        log_warning(g->cfg->name, "instance %s is on %s, which the configuration does not name any more: it counts in "
+                                  "the footprint and is left alone", i->id, i->host_name);
+    return 0;
+}
+
+static int take_scale(void *arg, int64_t wall, int delta)
+{
+    struct group *g = arg;
+    struct engine *e = g->engine;
+    if (delta)
+        damper_note(&g->damper, e->now - (e->wall > wall ? e->wall - wall : 0), delta);
+    return 0;
+}
+
+int group_load(struct group *g, struct as_error *err)
+{
+    struct journal *j = g->engine->journal;
+    char key[AS_NAME_MAX + 16], *value = NULL;
+    int rc = journal_each_instance(j, g->cfg->name, take_row, g, err);
+    as_time longest = g->cfg->out.cooldown + g->cfg->in.cooldown + g->cfg->out.period + g->cfg->in.period;
+    if (rc == AS_OK)
+        rc = journal_each_scale(j, g->cfg->name, g->engine->wall - longest, take_scale, g, err);
+    snprintf(key, sizeof key, "desired/%s", g->cfg->name);
+    if (rc == AS_OK)
+        rc = journal_get(j, key, &value, err);
+    if (rc != AS_OK)
+        return rc;
+    g->desired = value ? atoi(value) : -1;
+    free(value);
+    g->lead_count = journal_launch_seconds(j, g->cfg->name, g->lead_s, (int)(sizeof g->lead_s / sizeof *g->lead_s));
+    if (g->lead_count < 0)
+        g->lead_count = 0;
+    g->lead_next = g->lead_count % (int)(sizeof g->lead_s / sizeof *g->lead_s);
+    return AS_OK;
+}
+
+int engine_load(struct engine *e, struct as_error *err)
+{
+    for (struct group *g = e->groups; g; g = g->next) {
+        int rc = group_load(g, err);
+        if (rc != AS_OK)
+            return rc;
+    }
+    return AS_OK;
+}

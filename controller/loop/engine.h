@@ -1,0 +1,252 @@
+/* The engine: the arrow observe -> decide -> plan -> act over all groups, as a state machine without
+ * threads, sockets or clocks. The daemon drives it on libuv and real drivers, the simulation and the
+ * tests on a virtual clock: same code.
+ *
+ *   engine_new      bind sources and groups of a configuration, read the journal
+ *   engine_turn     something happened or is due: one turn (one clock reading, one transaction)
+ *   engine_done     an operation came back (any number before the next turn)
+ *   engine_next     when the next turn is due at the latest
+ *
+ * A turn's intents are durable before its writes are handed to the world. With act == false no writer is
+ * ever asked for: the arrow ends before `act`. */
+#ifndef LOOP_ENGINE_H
+#define LOOP_ENGINE_H
+
+#include "../config/config.h"
+#include "../journal/journal.h"
+#include "../model/instance.h"
+#include "decide.h"
+#include "op.h"
+
+/* Configuration shared by what was built from it; freed with its last user. Loop thread only, but for
+ * cfg_hold_put, which ports of abandoned calls may do from any thread. */
+struct cfg_hold;
+struct cfg_hold *cfg_hold_new(struct cfg *cfg); /* takes cfg */
+struct cfg_hold *cfg_hold_get(struct cfg_hold *h);
+void cfg_hold_put(struct cfg_hold *h);
+const struct cfg *cfg_of(const struct cfg_hold *h);
+
+struct world {  /* what the engine needs of its surroundings                                        */
+    void *arg;
+    bool act;   /* may writes be asked for? false: plan, dry run                                    */
+    /* Bind a driver to one endpoint; the handle is returned through unbind. NULL with *err on failure. */
+    void *(*bind_source)(void *arg, struct cfg_hold *hold, const struct cfg_source *s, const char *endpoint,
+                         struct as_error *err);
+    void *(*bind_compute)(void *arg, struct cfg_hold *hold, const struct cfg_group *g, const char *endpoint,
+                          struct as_error *err);
+    void *(*bind_balancer)(void *arg, struct cfg_hold *hold, const struct cfg_group *g, const char *endpoint,
+                           struct as_error *err);
+    void (*unbind)(void *arg, void *port); /* operations under way may still come back               */
+    void (*submit)(void *arg, struct op *op);
+    uint32_t (*random)(void *arg);
+};
+
+/* --- sources -------------------------------------------------------------------------------------- */
+
+struct feed {               /* one endpoint of a source                                             */
+    const char *endpoint;
+    void *port;
+    bool busy;
+    as_time last_ok;        /* 0 never                                                              */
+    as_time failing_since;  /* 0: the newest poll was good                                          */
+    struct as_error err;
+    uint64_t polls, failures;
+};
+
+struct binding {            /* a series some policy reads                                           */
+    char metric[3 * AS_NAME_MAX];
+    char object[AS_NAME_MAX], name[AS_NAME_MAX];
+    enum as_merge merge;
+    struct as_series *series;
+    struct { double value, weight; as_time at; } *parts; /* newest value of each feed                */
+    as_time merged_at;      /* when the parts last became a sample                                  */
+    int users;
+    struct journal_sample minute, closed; /* roll-ups: running (mean holds the sum), ready to write   */
+};
+
+struct source {
+    const struct cfg_source *cfg;
+    struct cfg_hold *hold;
+    struct feed *feeds;
+    size_t feed_count;
+    struct binding **bindings;
+    size_t binding_count;
+    as_time next_poll;
+    int round_open;         /* feeds of this round that have not answered yet                       */
+    bool fresh_round;       /* something came in since the bindings were last merged                */
+    int inflight;
+    bool retired;
+    struct source *next;
+};
+
+/* --- groups --------------------------------------------------------------------------------------- */
+
+struct backoff {            /* 5 s doubling to 5 min; after it one probe                            */
+    int fails;
+    as_time until;          /* closed to launches until then                                        */
+    bool probing;           /* half-open: one launch is on its way                                  */
+    char why[160];
+};
+
+struct host {               /* one compute endpoint of a group                                      */
+    char name[128];
+    void *port;
+    bool retired;           /* not in the configuration any more                                    */
+    bool listing;
+    as_time next_list, listed_at /* asked for, of the newest good list; 0 never */, failing_since;
+    struct as_error err;
+    int tries;              /* lists that ended, good or bad, since the start                       */
+    int room;               /* -1 not known                                                         */
+    int launching;          /* creates under way                                                    */
+    struct backoff launch;
+};
+
+struct pool {               /* one balancer endpoint of a group                                     */
+    char name[128];
+    void *port;
+    bool retired;
+    bool listing;
+    as_time next_list, listed_at, failing_since;
+    struct as_error err;
+    int tries;
+    char epoch[48];
+    int foreign;            /* members that are not ours                                            */
+    bool refused;           /* AS_EINVAL, AS_EAUTH: cannot be driven as it is                       */
+};
+
+struct policy_run {
+    const struct cfg_policy *cfg;
+    struct cfg_hold *hold;
+    void *state;
+    const struct as_series **inputs;
+    struct binding **bound; /* same order; NULL where not given                                     */
+    struct source **owners;
+    size_t input_count;
+};
+
+struct group {
+    struct engine *engine;
+    const struct cfg_group *cfg;
+    struct cfg_hold *hold;
+    struct host *hosts;
+    size_t host_count;
+    struct pool *pools;
+    size_t pool_count;
+    struct policy_run *policies;
+    size_t policy_count;
+    struct instance *instances;
+    struct damper damper;
+    struct decision decision; /* the newest                                                         */
+    int desired;
+    bool desired_dirty;     /* differs from the journal                                             */
+    bool decided;           /* since the start                                                      */
+    as_time decide_at;      /* when to decide at the latest; 0 nothing due                          */
+    struct backoff launch;  /* launches that never come to serve                                    */
+    as_time doubt_since;    /* many look dead at once: hold; 0 no                                   */
+    int doubted;
+    char doubt[160];
+    double lead_s[64];      /* newest measured launches                                             */
+    int lead_count, lead_next;
+    char blocked[160];      /* why fewer launches than wanted, or ""                                */
+    bool dirty;             /* look at it in this turn                                              */
+    as_time due;            /* look at it then                                                      */
+    bool retired;
+    int inflight;
+    char outcome[256];      /* of the newest journalled decision                                    */
+    as_time outcome_at;     /* when it was last written                                              */
+    char said[256];         /* what the log was last told                                           */
+    uint64_t moves, launches, launch_failures, scale_outs, scale_ins;
+    struct group *next;
+};
+
+struct event {              /* waits for the turn's transaction                                     */
+    char group[AS_NAME_MAX], instance[AS_ID_MAX], kind[24], text[320];
+    int64_t wall;
+    int delta;              /* of a scale event; 0: none                                            */
+    struct event *next;
+};
+
+struct engine {
+    struct world world;
+    struct cfg_hold *hold;
+    const struct cfg *cfg;
+    struct journal *journal;
+    as_time now, started;
+    int64_t wall;
+    as_time next_tick;
+    struct source *sources;
+    struct group *groups;
+    struct op *outbox, **outbox_tail; /* writes that wait for the commit                            */
+    struct op *inbox, **inbox_tail;   /* came back, for the next turn                               */
+    struct event *events, **events_tail; /* wait for the commit                                     */
+    int event_count;
+    bool transaction;       /* one is open                                                          */
+    as_time journal_retry, journal_failing_since; /* 0: it works                                     */
+    struct as_error journal_err;
+    as_time next_prune;
+    uint64_t ticks, turns;
+};
+
+/* Reads the journal and binds everything. Takes a reference on hold, borrows the journal. */
+int engine_new(const struct world *w, struct cfg_hold *hold, struct journal *j, as_time now, int64_t wall,
+               struct engine **out, struct as_error *err);
+void engine_free(struct engine *e);
+void engine_turn(struct engine *e, as_time now, int64_t wall);
+void engine_done(struct engine *e, struct op *op);
+as_time engine_next(const struct engine *e);
+/* Everything was asked at least once and has answered or failed: what `plan` waits for. */
+bool engine_observed(const struct engine *e);
+
+/* Swaps the configuration: all or nothing. *diff gets what changed. */
+int engine_reload(struct engine *e, struct cfg_hold *hold, struct cfg_diff *diff, struct as_error *err);
+
+struct group *engine_group(struct engine *e, const char *name);
+
+/* reload.c */
+bool group_rebind_inputs(struct engine *e, struct source *sources, struct group *g);
+
+/* --- between the files of the loop ---------------------------------------------------------------- */
+
+/* commit.c: the turn's one transaction */
+bool engine_transaction(struct engine *e); /* opens it when needed; false: the journal does not work  */
+void engine_commit(struct engine *e);
+int engine_load(struct engine *e, struct as_error *err);   /* instances, ledgers, counts of the journal */
+int group_load(struct group *g, struct as_error *err);
+/* tick.c */
+struct op *engine_op(struct engine *e, enum op_kind kind, as_time timeout);
+void engine_submit(struct engine *e, struct op *op); /* reads at once, writes after the commit         */
+__attribute__((format(printf, 5, 6))) void engine_event(struct engine *e, const char *group, const char *instance,
+                                                        const char *kind, const char *fmt, ...);
+void engine_scale_event(struct engine *e, const char *group, int delta, const char *text);
+/* bind.c */
+int bind_all(struct engine *e, struct cfg_hold *hold, struct as_error *err);
+struct source *source_bind(struct engine *e, struct cfg_hold *hold, const struct cfg_source *c, struct as_error *err);
+void source_free(struct engine *e, struct source *s);
+struct group *group_bind(struct engine *e, struct cfg_hold *hold, const struct cfg_group *c, struct as_error *err);
+void group_free(struct engine *e, struct group *g);
+/* lifecycle.c: the one function that changes a state; it journals, counts and logs */
+__attribute__((format(printf, 3, 4))) void instance_move(struct instance *i, enum inst_state to, const char *fmt, ...);
+struct instance *instance_new(struct group *g, const char *id);
+struct instance *instance_find(const struct group *g, const char *id);
+void instance_free(struct instance *i);
+/* observe.c */
+void observe_tick(struct engine *e);
+void observe_group(struct group *g); /* lists and health checks that are due                           */
+void observe_polled(struct engine *e, struct op *op);
+void observe_probed(struct group *g, struct op *op);
+bool source_failing(const struct source *s);
+void observe_close_rounds(struct engine *e); /* stop waiting for those that did not answer         */
+/* reconcile.c */
+void reconcile_hosts(struct group *g, struct op *op);
+void reconcile_pool(struct group *g, struct op *op);
+void reconcile_doubt(struct group *g); /* many look dead at once: hold                               */
+/* judge.c: gather what decide needs, decide, record */
+void group_decide(struct group *g);
+bool group_observed(const struct group *g);
+const struct pool *group_refused(const struct group *g); /* a balancer that cannot be driven, or NULL  */
+int group_footprint(const struct group *g);
+int group_serving(const struct group *g);
+as_time group_lead(const struct group *g);
+bool instance_serves(const struct group *g, const struct instance *i);
+
+#endif

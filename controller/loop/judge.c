@@ -1,0 +1,253 @@
+/* judge: gathers what decide needs to know about a group, lets the policies propose, decides, and records
+ * the decision for the log, the journal and `explain`. It never acts. */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "../runtime/log.h"
+#include "engine.h"
+#include "report.h"
+
+#define REPEAT_EVERY AS_MINUTE /* an unchanged decision is noted in the journal so often */
+
+bool instance_serves(const struct group *g, const struct instance *i)
+{
+    if (i->state != INST_SERVING)
+        return false;
+    bool any = false, told = false;
+    for (size_t k = 0; k < g->pool_count; k++) {
+        if (g->pools[k].retired || g->pools[k].failing_since || i->pools[k].listed_at == 0)
+            continue;
+        told = true;
+        any = any || (i->pools[k].listed && i->pools[k].state == AS_MEMBER_UP);
+    }
+    return any || !told; /* no balancer can say: what was true holds */
+}
+
+int group_serving(const struct group *g)
+{
+    int n = 0;
+    for (const struct instance *i = g->instances; i; i = i->next)
+        n += instance_serves(g, i);
+    return n;
+}
+
+int group_footprint(const struct group *g)
+{
+    int n = 0;
+    for (const struct instance *i = g->instances; i; i = i->next)
+        n += i->state != INST_GONE;
+    return n;
+}
+
+static int by_value(const void *a, const void *b)
+{
+    double x = *(const double *)a, y = *(const double *)b;
+    return (x > y) - (x < y);
+}
+
+as_time group_lead(const struct group *g)
+{
+    if (g->lead_count == 0)
+        return g->cfg->lead;
+    double sorted[sizeof g->lead_s / sizeof *g->lead_s];
+    memcpy(sorted, g->lead_s, (size_t)g->lead_count * sizeof *sorted);
+    qsort(sorted, (size_t)g->lead_count, sizeof *sorted, by_value);
+    int at = (95 * g->lead_count + 99) / 100 - 1; /* nearest rank */
+    return (as_time)(sorted[at] * 1000.0);
+}
+
+bool group_observed(const struct group *g)
+{
+    for (size_t k = 0; k < g->host_count; k++)
+        if (!g->hosts[k].retired && g->hosts[k].tries == 0)
+            return false;
+    for (size_t k = 0; k < g->pool_count; k++)
+        if (!g->pools[k].retired && g->pools[k].tries == 0)
+            return false;
+    return true;
+}
+
+const struct pool *group_refused(const struct group *g)
+{
+    for (size_t k = 0; k < g->pool_count; k++)
+        if (!g->pools[k].retired && g->pools[k].refused)
+            return &g->pools[k];
+    return NULL;
+}
+
+/* --- proposals -------------------------------------------------------------------------------------- */
+
+static void record_inputs(const struct policy_run *run, as_time now, struct proposal_record *r)
+{
+    r->input_count = 0;
+    for (size_t k = 0; k < run->input_count && r->input_count < DECIDE_INPUTS_MAX; k++) {
+        if (!run->inputs[k])
+            continue;
+        struct input_record *in = &r->inputs[r->input_count++];
+        in->metric = as_series_name(run->inputs[k]);
+        in->reading = as_series_read(run->inputs[k], now, AS_LAST, 0, 0);
+        in->failing = source_failing(run->owners[k]);
+    }
+}
+
+static void view_for(const struct policy_run *run, const struct as_view *base, struct as_view *v)
+{
+    *v = *base;
+    v->inputs = run->inputs;
+    v->input_count = run->input_count;
+}
+
+static void propose(struct group *g, const struct as_view *base)
+{
+    for (size_t p = 0; p < g->policy_count; p++) {
+        struct policy_run *run = &g->policies[p];
+        struct proposal_record *r = &g->decision.proposals[p];
+        struct as_view v;
+        view_for(run, base, &v);
+        r->policy = run->cfg->name;
+        r->type = run->cfg->type->name;
+        memset(&r->p, 0, sizeof r->p);
+        run->cfg->type->decide(run->state, &v, &r->p);
+        if (r->p.count < 0)
+            r->p.count = 0;
+        record_inputs(run, g->engine->now, r);
+    }
+    g->decision.proposal_count = g->policy_count;
+}
+
+struct sustain_arg {
+    const struct group *g;
+    const struct as_view *base;
+};
+
+static bool all_sustain(void *arg, int count)
+{
+    const struct sustain_arg *a = arg;
+    for (size_t p = 0; p < a->g->policy_count; p++) {
+        const struct policy_run *run = &a->g->policies[p];
+        const struct as_proposal *said = &a->g->decision.proposals[p].p;
+        struct as_view v;
+        view_for(run, a->base, &v);
+        if (!said->advice && run->cfg->type->sustains &&
+            !run->cfg->type->sustains(run->state, &v, count))
+            return false;
+    }
+    return true;
+}
+
+/* --- the decision ------------------------------------------------------------------------------------ */
+
+static void count_group(const struct group *g, struct decide_in *in)
+{
+    in->serving = group_serving(g);
+    in->footprint = group_footprint(g);
+    in->pending = 0;
+    in->pending_since = 0;
+    for (const struct instance *i = g->instances; i; i = i->next)
+        if (inst_pending(i)) {
+            in->pending++;
+            if (i->wanted_at && (!in->pending_since || i->wanted_at < in->pending_since))
+                in->pending_since = i->wanted_at;
+        }
+}
+
+static int group_room(const struct group *g)
+{
+    int room = 0;
+    for (size_t k = 0; k < g->host_count; k++) {
+        if (g->hosts[k].retired || g->hosts[k].listed_at == 0)
+            continue;
+        if (g->hosts[k].room < 0)
+            return -1;
+        room += g->hosts[k].room;
+    }
+    return room;
+}
+
+static void first_count(struct group *g)
+{
+    int live = 0;
+    for (const struct instance *i = g->instances; i; i = i->next)
+        live += inst_live(i);
+    if (g->desired < 0)
+        g->desired = live;
+    if (g->desired < g->cfg->min)
+        g->desired = g->cfg->min;
+    if (g->desired > g->cfg->max)
+        g->desired = g->cfg->max;
+    g->desired_dirty = true;
+    g->decided = true;
+}
+
+static void record(struct group *g)
+{
+    struct engine *e = g->engine;
+    char outcome[sizeof g->outcome], summary[sizeof g->said];
+    decision_outcome(&g->decision, outcome, sizeof outcome);
+    decision_summary(&g->decision, summary, sizeof summary);
+    bool changed = strcmp(outcome, g->outcome) != 0;
+    if (changed && (g->decision.desired != g->decision.current || e->world.act))
+        log_info(g->cfg->name, "%s%s", e->world.act ? "" : "[dry run] ", summary);
+    else
+        log_debug(g->cfg->name, "%s", summary);
+    memcpy(g->outcome, outcome, sizeof outcome);
+    memcpy(g->said, summary, sizeof summary);
+    if (!changed && e->now - g->outcome_at < REPEAT_EVERY)
+        return;
+    char *json = report_decision_text(g);
+    if (json && engine_transaction(e))
+        journal_put_decision(e->journal, e->wall, g->cfg->name, g->decision.current, g->decision.desired, outcome, json,
+                             NULL);
+    free(json);
+    g->outcome_at = e->now;
+}
+
+static void adopt_decision(struct group *g)
+{
+    struct engine *e = g->engine;
+    int delta = g->decision.desired - g->desired;
+    if (delta == 0 || !e->world.act)
+        return;
+    g->desired = g->decision.desired;
+    g->desired_dirty = true;
+    g->scale_outs += delta > 0;
+    g->scale_ins += delta < 0;
+    damper_note(&g->damper, e->now, delta);
+    engine_scale_event(e, g->cfg->name, delta, g->said);
+}
+
+void group_decide(struct group *g)
+{
+    struct engine *e = g->engine;
+    g->decide_at = 0;
+    if (!group_observed(g) || (!g->decided && group_refused(g)))
+        return; /* a balancer that cannot be driven as it is: nothing is begun */
+    if (!g->decided)
+        first_count(g);
+    struct decide_in in = { .group = g->cfg,
+                            .now = e->now,
+                            .now_wall = e->wall,
+                            .interval = e->cfg->interval,
+                            .lead = group_lead(g),
+                            .current = g->desired,
+                            .room = group_room(g) };
+    count_group(g, &in);
+    struct as_view base = { .now = e->now,
+                            .now_wall = e->wall,
+                            .interval = in.interval,
+                            .lead = in.lead,
+                            .min = g->cfg->min,
+                            .max = g->cfg->max,
+                            .current = g->desired,
+                            .serving = in.serving,
+                            .pending = g->desired > in.serving ? g->desired - in.serving : 0 };
+    propose(g, &base);
+    struct sustain_arg arg = { g, &base };
+    in.sustains = all_sustain;
+    in.arg = &arg;
+    decide(&in, &g->damper, &g->decision);
+    record(g);
+    adopt_decision(g);
+    g->dirty = true;
+}

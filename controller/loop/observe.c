@@ -1,0 +1,301 @@
+/* observe: asks sources, hosts, balancers and instances when they are due and takes in what they answer.
+ * Reads only. A source that does not answer leaves its series to age; it never yields a number. */
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "../model/series.h"
+#include "../runtime/log.h"
+#include "engine.h"
+
+#define POOL_FAST 200 /* ms between lists of a balancer while some member is on its way */
+
+/* --- sources --------------------------------------------------------------------------------------- */
+
+bool source_failing(const struct source *s)
+{
+    for (size_t k = 0; k < s->feed_count; k++)
+        if (s->feeds[k].failing_since)
+            return true;
+    return false;
+}
+
+static void poll_source(struct engine *e, struct source *s)
+{
+    for (size_t k = 0; k < s->feed_count; k++) {
+        struct feed *f = &s->feeds[k];
+        if (f->busy) { /* still out since an earlier round: not waited for */
+            if (s->round_open > 0)
+                s->round_open--;
+            continue;
+        }
+        struct op *op = engine_op(e, OP_POLL, s->cfg->timeout);
+        if (!op)
+            continue;
+        op->source = s;
+        op->index = (int)k;
+        op->port = f->port;
+        f->busy = true;
+        s->inflight++;
+        s->round_open++;
+        engine_submit(e, op);
+    }
+    s->next_poll = s->next_poll + s->cfg->interval > e->now ? s->next_poll + s->cfg->interval
+                                                            : e->now + s->cfg->interval;
+}
+
+void observe_tick(struct engine *e)
+{
+    for (struct source *s = e->sources; s; s = s->next)
+        if (!s->retired && e->now >= s->next_poll)
+            poll_source(e, s);
+}
+
+/* One value of several endpoints. False when no endpoint has a current one. */
+static bool merge_parts(const struct source *s, const struct binding *b, as_time now, double *out, bool *partial)
+{
+    double sum = 0, weight = 0, least = 0, most = 0;
+    int n = 0;
+    for (size_t k = 0; k < s->feed_count; k++) {
+        if (b->parts[k].at == 0 || s->feeds[k].failing_since || now - b->parts[k].at > s->cfg->max_age)
+            continue;
+        double v = b->parts[k].value, w = b->parts[k].weight;
+        least = n == 0 || v < least ? v : least;
+        most = n == 0 || v > most ? v : most;
+        sum += b->merge == AS_MERGE_MEAN ? v * w : v;
+        weight += w;
+        n++;
+    }
+    if (n == 0)
+        return false;
+    *partial = source_failing(s);
+    *out = b->merge == AS_MERGE_SUM ? sum : b->merge == AS_MERGE_MAX ? most : b->merge == AS_MERGE_MIN ? least : sum / weight;
+    return isfinite(*out);
+}
+
+/* A minute that is over waits in `closed` for the next commit. */
+static void roll_up(struct engine *e, struct binding *b, double v)
+{
+    int64_t minute = e->wall / 60000 * 60000;
+    if (b->minute.count && b->minute.wall != minute) {
+        b->closed = b->minute;
+        b->closed.mean /= b->closed.count;
+        b->minute.count = 0;
+    }
+    if (b->minute.count == 0)
+        b->minute = (struct journal_sample){ .wall = minute, .metric = b->metric, .min = v, .max = v };
+    b->minute.mean += v;
+    b->minute.min = v < b->minute.min ? v : b->minute.min;
+    b->minute.max = v > b->minute.max ? v : b->minute.max;
+    b->minute.count++;
+}
+
+/* The round is over, or as much of it as will come: merged values go into the series. */
+static void close_round(struct engine *e, struct source *s)
+{
+    s->round_open = 0;
+    if (!s->fresh_round)
+        return;
+    s->fresh_round = false;
+    for (size_t k = 0; k < s->binding_count; k++) {
+        struct binding *b = s->bindings[k];
+        bool partial = false, new_part = false;
+        double v;
+        for (size_t f = 0; f < s->feed_count; f++)
+            new_part = new_part || b->parts[f].at > b->merged_at;
+        if (new_part && merge_parts(s, b, e->now, &v, &partial)) {
+            b->merged_at = e->now;
+            series_push(b->series, e->now, v, partial);
+            roll_up(e, b, v);
+        }
+    }
+}
+
+static void take_samples(struct source *s, struct feed *f, const struct op *op)
+{
+    size_t idx = (size_t)(f - s->feeds);
+    for (size_t k = 0; k < s->binding_count; k++) {
+        struct binding *b = s->bindings[k];
+        for (size_t n = 0; n < op->samples.count; n++) {
+            const struct as_sample *v = &op->samples.items[n];
+            if (strcmp(v->series, b->name) != 0 || strcmp(v->object, b->object) != 0)
+                continue;
+            b->parts[idx].value = v->value;
+            b->parts[idx].weight = v->weight > 0 ? v->weight : 1;
+            b->parts[idx].at = op->submitted;
+            break;
+        }
+    }
+    s->fresh_round = true;
+}
+
+static void feed_state(struct engine *e, struct source *s, struct feed *f, const struct op *op)
+{
+    const char *sep = *f->endpoint ? " " : "";
+    f->polls++;
+    if (op->rc == AS_OK) {
+        char span[32];
+        if (f->failing_since) {
+            log_info(s->cfg->name, "source%s%s answers again after %s", sep, f->endpoint,
+                     as_time_text(e->now - f->failing_since, span, sizeof span));
+            engine_event(e, "", "", "source", "%s%s%s answers again after %s", s->cfg->name, sep, f->endpoint, span);
+        }
+        f->failing_since = 0;
+        f->last_ok = e->now;
+        if (op->err.msg[0] && strcmp(f->err.msg, op->err.msg) != 0) /* a part of it failed: said once */
+            log_warning(s->cfg->name, "source%s%s: %s; its series is left out", sep, f->endpoint, op->err.msg);
+        f->err = op->err;
+        return;
+    }
+    f->failures++;
+    if (!f->failing_since || strcmp(f->err.msg, op->err.msg) != 0) { /* say it once, not at every poll */
+        log_warning(s->cfg->name, "source%s%s: %s (%s); polled again every interval, no scale-in meanwhile", sep,
+                    f->endpoint, op->err.msg, as_rc_name(op->rc));
+        engine_event(e, "", "", "source", "%s%s%s: %s", s->cfg->name, sep, f->endpoint, op->err.msg);
+    }
+    if (!f->failing_since)
+        f->failing_since = e->now;
+    f->err = op->err;
+    f->err.rc = op->rc;
+}
+
+void observe_close_rounds(struct engine *e)
+{
+    for (struct source *s = e->sources; s; s = s->next)
+        if (s->fresh_round)
+            close_round(e, s);
+}
+
+void observe_polled(struct engine *e, struct op *op)
+{
+    struct source *s = op->source;
+    struct feed *f = &s->feeds[op->index];
+    f->busy = false;
+    s->inflight--;
+    if (s->retired)
+        return;
+    if (s->round_open > 0)
+        s->round_open--;
+    feed_state(e, s, f, op);
+    op->submitted = e->now; /* the values are of now, as far as anybody can tell */
+    if (op->rc == AS_OK)
+        take_samples(s, f, op);
+    if (s->round_open == 0)
+        close_round(e, s);
+}
+
+/* --- hosts, balancers, instances ------------------------------------------------------------------- */
+
+static bool in_motion(const struct group *g)
+{
+    for (const struct instance *i = g->instances; i; i = i->next) {
+        if (i->state == INST_JOINING || i->state == INST_DRAINING || i->state == INST_LEAVING)
+            return true;
+        for (size_t k = 0; k < g->pool_count; k++)
+            if (i->pools[k].changed_at > i->pools[k].listed_at)
+                return true;
+    }
+    return false;
+}
+
+static void wake_at(struct group *g, as_time when)
+{
+    if (g->due == 0 || when < g->due)
+        g->due = when;
+}
+
+static void list_hosts(struct group *g)
+{
+    struct engine *e = g->engine;
+    for (size_t k = 0; k < g->host_count; k++) {
+        struct host *h = &g->hosts[k];
+        if (h->listing || h->retired)
+            continue;
+        if (e->now < h->next_list) {
+            wake_at(g, h->next_list);
+            continue;
+        }
+        struct op *op = engine_op(e, OP_LIST, 5 * AS_SECOND);
+        if (!op)
+            continue;
+        op->group = g;
+        op->index = (int)k;
+        op->port = h->port;
+        h->listing = true;
+        g->inflight++;
+        h->next_list = e->now + (e->cfg->interval > 5 * AS_SECOND ? e->cfg->interval : 5 * AS_SECOND);
+        engine_submit(e, op);
+    }
+}
+
+static void list_pools(struct group *g)
+{
+    struct engine *e = g->engine;
+    bool fast = g->pool_count && in_motion(g);
+    for (size_t k = 0; k < g->pool_count; k++) {
+        struct pool *p = &g->pools[k];
+        if (p->listing || p->retired)
+            continue;
+        if (fast && !p->failing_since && p->next_list > e->now + POOL_FAST)
+            p->next_list = e->now + POOL_FAST;
+        if (e->now < p->next_list) {
+            wake_at(g, p->next_list);
+            continue;
+        }
+        struct op *op = engine_op(e, OP_MEMBERS, g->cfg->balancer.timeout);
+        if (!op)
+            continue;
+        op->group = g;
+        op->index = (int)k;
+        op->port = p->port;
+        p->listing = true;
+        g->inflight++;
+        p->next_list = e->now + e->cfg->interval;
+        engine_submit(e, op);
+    }
+}
+
+static void probe_instance(struct group *g, struct instance *i)
+{
+    struct engine *e = g->engine;
+    bool wanted = i->state == INST_BOOTING || i->state == INST_JOINING || i->state == INST_SERVING;
+    if (!wanted || i->probing || !i->address[0] || !i->port || g->cfg->health.kind == CFG_HEALTH_RUNNING)
+        return;
+    if (e->now < i->next_probe) {
+        wake_at(g, i->next_probe);
+        return;
+    }
+    struct op *op = engine_op(e, OP_PROBE, g->cfg->health.timeout);
+    if (!op)
+        return;
+    op->group = g;
+    op->inst = i;
+    op->health = &g->cfg->health;
+    snprintf(op->target.address, sizeof op->target.address, "%s", i->address);
+    op->target.port = i->port;
+    i->probing = true;
+    i->inflight++;
+    g->inflight++;
+    i->next_probe = e->now + g->cfg->health.interval;
+    engine_submit(e, op);
+}
+
+void observe_group(struct group *g)
+{
+    g->due = 0;
+    list_hosts(g);
+    list_pools(g);
+    for (struct instance *i = g->instances; i; i = i->next)
+        probe_instance(g, i);
+}
+
+void observe_probed(struct group *g, struct op *op)
+{
+    struct instance *i = op->inst;
+    i->probing = false;
+    bool ok = op->rc == AS_OK;
+    snprintf(i->health, sizeof i->health, "%s", op->detail);
+    i->passes = ok ? i->passes + 1 : 0;
+    i->misses = ok ? 0 : i->misses + 1;
+    g->dirty = true;
+}

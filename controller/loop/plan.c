@@ -1,0 +1,511 @@
+/* plan: the next legal steps of one group. Pure; it must never change what it looks at. First each instance
+ * is moved on towards where it is going, then the number of live instances is brought to the desired one. */
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "act.h"
+#include "plan.h"
+
+#define UNKNOWN_SETTLE (5 * AS_SECOND) /* a late create may still happen: look again after that */
+#define HOSTS_MAX 256
+
+struct planner {
+    const struct group *g;
+    as_time now;
+    struct plan *out;
+    bool ok;
+    size_t scaled; /* the first so many steps came from the count                 */
+    int launching[HOSTS_MAX], members[HOSTS_MAX]; /* with what this plan adds */
+};
+
+const char *step_name(enum step_kind k)
+{
+    static const char *const names[STEP_KINDS] = {
+        "create",  "launch", "forget", "fail",  "join",  "admit",  "serve",   "rejoin",
+        "drain",   "readmit", "mark",  "leave", "evict", "remove", "destroy", "gone",
+    };
+    return (unsigned)k < STEP_KINDS ? names[k] : "?";
+}
+
+void plan_fini(struct plan *p)
+{
+    free(p->items);
+    *p = (struct plan){ 0 };
+}
+
+static void due_at(struct planner *p, as_time when)
+{
+    if (p->out->due == 0 || when < p->out->due)
+        p->out->due = when;
+}
+
+__attribute__((format(printf, 4, 5))) static struct step *add(struct planner *p, enum step_kind kind,
+                                                              const struct instance *i, const char *fmt, ...)
+{
+    static struct step lost; /* swallows what does not fit into memory; never read */
+    struct plan *out = p->out;
+    if (out->count == out->cap) {
+        size_t cap = out->cap ? 2 * out->cap : 16;
+        struct step *items = realloc(out->items, cap * sizeof *items);
+        if (!items) {
+            p->ok = false;
+            return &lost;
+        }
+        out->items = items;
+        out->cap = cap;
+    }
+    struct step *s = &out->items[out->count++];
+    *s = (struct step){ .kind = kind, .inst = (struct instance *)i, .index = -1 };
+    va_list ap;
+    va_start(ap, fmt);
+    vsnprintf(s->why, sizeof s->why, fmt, ap);
+    va_end(ap);
+    return s;
+}
+
+/* Has the count already decided what becomes of it? Then its state has no say in this plan. */
+static bool planned_already(const struct planner *p, const struct instance *i)
+{
+    for (size_t k = 0; k < p->out->count && k < p->scaled; k++)
+        if (p->out->items[k].inst == i)
+            return true;
+    return false;
+}
+
+/* Our newest call about this membership ended before the list it is judged by was asked for. */
+static bool settled(const struct membership *m)
+{
+    return !m->busy && m->listed_at > 0 && m->listed_at >= m->changed_at;
+}
+
+static bool pool_blind(const struct pool *pool)
+{
+    return pool->retired || pool->refused || pool->failing_since != 0 || pool->listed_at == 0;
+}
+
+static bool ready_to_call(struct planner *p, const struct pool *pool, const struct membership *m)
+{
+    if (pool_blind(pool) || !settled(m))
+        return false;
+    if (p->now < m->retry_at) {
+        due_at(p, m->retry_at);
+        return false;
+    }
+    return true;
+}
+
+/* --- states --------------------------------------------------------------------------------------- */
+
+/* Died, vanished or silent, and not doubted: adds the step out and says so. */
+static bool plan_dead(struct planner *p, const struct instance *i)
+{
+    const struct group *g = p->g;
+    if (i->doubted)
+        return false;
+    if (i->absent)
+        add(p, STEP_LEAVE, i, "it is not on %s any more", i->host_name)->force = true;
+    else if (i->died)
+        add(p, STEP_FAIL, i, "it ended by itself: %s", i->health);
+    else if (i->state == INST_SERVING && g->cfg->health.kind != CFG_HEALTH_RUNNING && i->misses >= g->cfg->health.fall)
+        add(p, STEP_FAIL, i, "%d health checks failed in a row: %s", i->misses, i->health);
+    else
+        return false;
+    return true;
+}
+
+static void plan_boot_deadline(struct planner *p, const struct instance *i, const char *what)
+{
+    as_time limit = p->g->cfg->health.boot_timeout;
+    char span[32];
+    if (p->now - i->since >= limit)
+        add(p, STEP_FAIL, i, "%s within %s%s%s", what, as_time_text(limit, span, sizeof span), i->health[0] ? ": " : "",
+            i->health);
+    else
+        due_at(p, i->since + limit);
+}
+
+static void plan_booting(struct planner *p, const struct instance *i)
+{
+    const struct cfg_health *h = &p->g->cfg->health;
+    if (plan_dead(p, i))
+        return;
+    bool answers = h->kind == CFG_HEALTH_RUNNING ? i->address[0] != '\0' || i->listed : i->passes >= h->rise;
+    if (!answers)
+        plan_boot_deadline(p, i, "no healthy answer");
+    else if (h->kind == CFG_HEALTH_RUNNING)
+        add(p, p->g->pool_count ? STEP_JOIN : STEP_SERVE, i, "it runs");
+    else
+        add(p, p->g->pool_count ? STEP_JOIN : STEP_SERVE, i, "%d health checks passed", i->passes);
+}
+
+static void plan_admit(struct planner *p, const struct instance *i, bool also_held_out)
+{
+    for (size_t k = 0; k < p->g->pool_count; k++) {
+        const struct membership *m = &i->pools[k];
+        bool out = m->state == AS_MEMBER_OUT || m->state == AS_MEMBER_DRAINING;
+        if (ready_to_call(p, &p->g->pools[k], m) && (!m->listed || (also_held_out && out)))
+            add(p, STEP_ADMIT, i, m->listed ? "it is out of rotation" : "it is no member")->index = (int)k;
+    }
+}
+
+static void plan_joining(struct planner *p, const struct instance *i)
+{
+    if (plan_dead(p, i))
+        return;
+    for (size_t k = 0; k < p->g->pool_count; k++)
+        if (settled(&i->pools[k]) && i->pools[k].listed && i->pools[k].state == AS_MEMBER_UP) {
+            add(p, STEP_SERVE, i, "the checks of %s passed", p->g->pools[k].name);
+            return;
+        }
+    plan_admit(p, i, true);
+    plan_boot_deadline(p, i, "the balancer's checks did not pass");
+}
+
+static void plan_serving(struct planner *p, const struct instance *i)
+{
+    if (!plan_dead(p, i))
+        plan_admit(p, i, false); /* out of rotation while SERVING is an operator's hand: left alone */
+}
+
+static void plan_draining(struct planner *p, const struct instance *i)
+{
+    const struct group *g = p->g;
+    if (i->absent || i->died) {
+        add(p, STEP_LEAVE, i, "it ended while draining")->force = true;
+        return;
+    }
+    bool quiet = true;
+    double held = 0;
+    for (size_t k = 0; k < g->pool_count; k++) {
+        if (g->pools[k].retired)
+            continue;
+        const struct membership *m = &i->pools[k];
+        bool member = m->listed && m->state != AS_MEMBER_DRAINING && m->state != AS_MEMBER_OUT;
+        if (member && ready_to_call(p, &g->pools[k], m))
+            add(p, STEP_MARK, i, "scale-in")->index = (int)k;
+        held += m->listed ? m->held : 0;
+        if (pool_blind(&g->pools[k]) || !settled(m) || m->listed_at <= i->since || member || (m->listed && m->held > 0))
+            quiet = false;
+    }
+    if (quiet)
+        add(p, STEP_LEAVE, i, "its sessions ended");
+    else if (p->now - i->since >= g->cfg->balancer.drain)
+        add(p, STEP_LEAVE, i, "the drain deadline passed with %.0f sessions", held)->force = true;
+    else
+        due_at(p, i->since + g->cfg->balancer.drain);
+}
+
+static void add_evict(struct planner *p, const struct instance *i, int pool, bool force)
+{
+    struct step *s = add(p, STEP_EVICT, i, force ? "it leaves now" : "it leaves");
+    s->index = pool;
+    s->force = force;
+}
+
+static void plan_leaving(struct planner *p, const struct instance *i)
+{
+    const struct group *g = p->g;
+    bool out = true, force = i->force || p->now - i->since >= g->cfg->balancer.drain;
+    for (size_t k = 0; k < g->pool_count; k++) {
+        const struct membership *m = &i->pools[k];
+        if (g->pools[k].retired)
+            continue;
+        if (pool_blind(&g->pools[k])) { /* when it comes back, its list shows the stale member */
+            out = out && force;
+            continue;
+        }
+        if (settled(m) && !m->listed)
+            continue;
+        out = false;
+        if (ready_to_call(p, &g->pools[k], m))
+            add_evict(p, i, (int)k, force);
+    }
+    if (out)
+        add(p, i->absent ? STEP_GONE : STEP_REMOVE, i, g->pool_count ? "no balancer has it" : "no balancer");
+    else if (!force)
+        due_at(p, i->since + g->cfg->balancer.drain);
+}
+
+static void plan_destroying(struct planner *p, const struct instance *i)
+{
+    if (i->busy)
+        return;
+    if (i->absent)
+        add(p, STEP_GONE, i, "it is not on %s any more", i->host_name);
+    else if (p->now < i->retry_at)
+        due_at(p, i->retry_at);
+    else if (i->host >= 0)
+        add(p, STEP_DESTROY, i, "%s", i->reason);
+}
+
+static void plan_unknown(struct planner *p, const struct instance *i)
+{
+    if (i->busy || i->host < 0)
+        return;
+    const struct host *h = &p->g->hosts[i->host];
+    if (h->listed_at > i->compute_done + UNKNOWN_SETTLE && !i->listed)
+        add(p, STEP_GONE, i, "%s does not have it: the create never happened", h->name);
+    else
+        due_at(p, i->compute_done + UNKNOWN_SETTLE);
+}
+
+static void plan_failed(struct planner *p, const struct instance *i)
+{
+    as_time keep = p->g->cfg->compute.keep_failed;
+    if (p->now - i->since >= keep)
+        add(p, STEP_LEAVE, i, keep ? "kept long enough" : "failed ones are not kept")->force = true;
+    else
+        due_at(p, i->since + keep);
+}
+
+static void plan_instance(struct planner *p, const struct instance *i)
+{
+    switch (i->state) {
+    case INST_UNKNOWN: plan_unknown(p, i); break;
+    case INST_BOOTING: plan_booting(p, i); break;
+    case INST_JOINING: plan_joining(p, i); break;
+    case INST_SERVING: plan_serving(p, i); break;
+    case INST_DRAINING: plan_draining(p, i); break;
+    case INST_LEAVING: plan_leaving(p, i); break;
+    case INST_DESTROYING: plan_destroying(p, i); break;
+    case INST_FAILED: plan_failed(p, i); break;
+    default: break;
+    }
+}
+
+/* --- too few -------------------------------------------------------------------------------------- */
+
+static bool host_usable(const struct planner *p, size_t k)
+{
+    const struct host *h = &p->g->hosts[k];
+    if (h->retired || h->listed_at == 0 || h->failing_since || !backoff_open(&h->launch, p->now))
+        return false;
+    int bound = h->launch.fails ? 1 : p->g->cfg->compute.launches; /* half-open: one probe */
+    return p->launching[k] < bound && (h->room < 0 || p->launching[k] - h->launching < h->room);
+}
+
+/* Spread: the usable host with the fewest of the group; the first of equals. */
+static int pick_host(const struct planner *p)
+{
+    int best = -1;
+    for (size_t k = 0; k < p->g->host_count; k++)
+        if (host_usable(p, k) && (best < 0 || p->members[k] < p->members[best]))
+            best = (int)k;
+    return best;
+}
+
+static void plan_launches(struct planner *p)
+{
+    for (const struct instance *i = p->g->instances; i; i = i->next) {
+        if (i->state != INST_WANTED || planned_already(p, i))
+            continue;
+        int k = pick_host(p);
+        if (k < 0)
+            break;
+        p->launching[k]++;
+        p->members[k]++;
+        add(p, STEP_LAUNCH, i, "fewest of the group on %s", p->g->hosts[k].name)->index = k;
+    }
+    for (size_t k = 0; k < p->g->host_count; k++)
+        if (p->g->hosts[k].launch.until > p->now)
+            due_at(p, p->g->hosts[k].launch.until);
+}
+
+static int plan_readmits(struct planner *p, int need)
+{
+    /* Newest drains first: they hold the most sessions. The list is oldest first, so ask for the newest again
+     * and again; drains are few. */
+    as_time before = INT64_MAX;
+    while (need > 0) {
+        const struct instance *best = NULL;
+        for (const struct instance *i = p->g->instances; i; i = i->next)
+            if (i->state == INST_DRAINING && !i->died && !i->absent && i->since < before &&
+                (!best || i->since > best->since))
+                best = i;
+        if (!best)
+            break;
+        before = best->since;
+        for (const struct instance *i = p->g->instances; i && need > 0; i = i->next)
+            if (i->state == INST_DRAINING && !i->died && !i->absent && i->since == before) {
+                add(p, STEP_READMIT, i, "load came back");
+                need--;
+            }
+    }
+    return need;
+}
+
+/* Kept failures make room when the footprint stands in the way. */
+static void plan_make_room(struct planner *p, int need)
+{
+    for (const struct instance *i = p->g->instances; i && need > 0; i = i->next)
+        if (i->state == INST_FAILED && p->now - i->since < p->g->cfg->compute.keep_failed) {
+            add(p, STEP_LEAVE, i, "its place is needed")->force = true;
+            need--;
+        }
+}
+
+static bool some_host(const struct planner *p)
+{
+    for (size_t k = 0; k < p->g->host_count; k++) {
+        const struct host *h = &p->g->hosts[k];
+        if (!h->retired && h->listed_at && !h->failing_since && p->now >= h->launch.until && h->room != 0)
+            return true;
+    }
+    return false;
+}
+
+static void describe_hosts(const struct planner *p, char *buf, size_t size)
+{
+    char span[32];
+    size_t n = (size_t)snprintf(buf, size, "no host can take one");
+    for (size_t k = 0; k < p->g->host_count && n < size; k++) {
+        const struct host *h = &p->g->hosts[k];
+        const char *sep = k ? "; " : ": ";
+        if (h->listed_at == 0 || h->failing_since)
+            n += (size_t)snprintf(buf + n, size - n, "%s%s %s", sep, h->name, h->tries ? "unreachable" : "not listed yet");
+        else if (h->launch.until > p->now)
+            n += (size_t)snprintf(buf + n, size - n, "%s%s waits %s", sep, h->name,
+                                  as_time_text(h->launch.until - p->now, span, sizeof span));
+        else if (h->room == 0)
+            n += (size_t)snprintf(buf + n, size - n, "%s%s full", sep, h->name);
+    }
+}
+
+static void plan_more(struct planner *p, int need)
+{
+    const struct group *g = p->g;
+    char *blocked = p->out->blocked, span[32];
+    need = plan_readmits(p, need);
+    if (need == 0)
+        return;
+    int room = g->cfg->max - group_footprint(g), pending = 0;
+    for (const struct instance *i = g->instances; i; i = i->next)
+        pending += inst_pending(i);
+    if (room < need)
+        plan_make_room(p, need - (room > 0 ? room : 0));
+    if (!backoff_open(&g->launch, p->now)) {
+        snprintf(blocked, sizeof p->out->blocked, "launches wait %s after %d failures: %.80s",
+                 as_time_text(g->launch.until - p->now, span, sizeof span), g->launch.fails, g->launch.why);
+        due_at(p, g->launch.until);
+        return;
+    }
+    if (!some_host(p)) {
+        describe_hosts(p, blocked, sizeof p->out->blocked);
+        return;
+    }
+    if (g->launch.fails && need > 1 - pending) { /* half-open: one probe */
+        need = 1 - pending;
+        snprintf(blocked, sizeof p->out->blocked, "one launch at a time after %d failures: %.80s", g->launch.fails,
+                 g->launch.why);
+    }
+    if (need > room) {
+        snprintf(blocked, sizeof p->out->blocked, "the footprint of %d leaves room for %d of max %d",
+                 group_footprint(g), room > 0 ? room : 0, g->cfg->max);
+        need = room;
+    }
+    for (; need > 0; need--)
+        add(p, STEP_WANT, NULL, "%d wanted", g->desired);
+}
+
+/* --- too many ------------------------------------------------------------------------------------- */
+
+static double held_by(const struct group *g, const struct instance *i)
+{
+    double held = 0;
+    for (size_t k = 0; k < g->pool_count; k++)
+        held += i->pools[k].listed ? i->pools[k].held : 0;
+    return held;
+}
+
+/* Is a the better victim than b? Not answering; then the host with most of the group; fewest sessions; newest. */
+static bool better_victim(const struct planner *p, const struct instance *a, const struct instance *b)
+{
+    bool sick_a = a->misses > 0 || !instance_serves(p->g, a), sick_b = b->misses > 0 || !instance_serves(p->g, b);
+    if (sick_a != sick_b)
+        return sick_a;
+    int on_a = a->host >= 0 ? p->members[a->host] : 0, on_b = b->host >= 0 ? p->members[b->host] : 0;
+    if (on_a != on_b)
+        return on_a > on_b;
+    double held_a = held_by(p->g, a), held_b = held_by(p->g, b);
+    if (held_a < held_b || held_b < held_a)
+        return held_a < held_b;
+    return a->wanted_wall >= b->wanted_wall;
+}
+
+static const struct instance *pick_victim(const struct planner *p)
+{
+    const struct instance *best = NULL;
+    for (const struct instance *i = p->g->instances; i; i = i->next)
+        if (i->state == INST_SERVING && !planned_already(p, i) && (!best || better_victim(p, i, best)))
+            best = i;
+    return best;
+}
+
+static int plan_cancel_pending(struct planner *p, int excess)
+{
+    for (const struct instance *i = p->g->instances; i && excess > 0; i = i->next)
+        if (i->state == INST_WANTED) {
+            add(p, STEP_FORGET, i, "%d wanted", p->g->desired);
+            excess--;
+        }
+    for (const struct instance *i = p->g->instances; i && excess > 0; i = i->next)
+        if ((i->state == INST_BOOTING || i->state == INST_JOINING) && !planned_already(p, i)) {
+            add(p, i->state == INST_JOINING ? STEP_DRAIN : STEP_LEAVE, i, "%d wanted", p->g->desired);
+            excess--;
+        }
+    return excess;
+}
+
+static void plan_fewer(struct planner *p, int excess)
+{
+    excess = plan_cancel_pending(p, excess);
+    int serving = group_serving(p->g);
+    int keep = p->g->desired > 0 ? 1 : 0; /* the last serving member is never drained */
+    while (excess > 0) {
+        const struct instance *v = pick_victim(p);
+        if (!v)
+            return;
+        if (instance_serves(p->g, v) && --serving < keep)
+            return;
+        if (v->host >= 0)
+            p->members[v->host]--;
+        add(p, STEP_DRAIN, v, "%d wanted", p->g->desired);
+        excess--;
+    }
+}
+
+/* --------------------------------------------------------------------------------------------------- */
+
+static void count_hosts(struct planner *p)
+{
+    for (size_t k = 0; k < p->g->host_count; k++)
+        p->launching[k] = p->g->hosts[k].launching;
+    for (const struct instance *i = p->g->instances; i; i = i->next)
+        if (i->host >= 0 && i->state != INST_GONE)
+            p->members[i->host]++;
+}
+
+bool plan_group(const struct group *g, as_time now, struct plan *out)
+{
+    struct planner p = { .g = g, .now = now, .out = out, .ok = true, .scaled = SIZE_MAX };
+    int live = 0;
+    out->count = 0;
+    out->due = 0;
+    out->blocked[0] = '\0';
+    count_hosts(&p);
+    for (const struct instance *i = g->instances; i; i = i->next)
+        live += inst_live(i);
+    if (g->decided && live < g->desired)
+        plan_more(&p, g->desired - live);
+    else if (g->decided && live > g->desired)
+        plan_fewer(&p, live - g->desired);
+    if (g->decided)
+        plan_launches(&p);
+    p.scaled = out->count;
+    for (const struct instance *i = g->instances; i; i = i->next)
+        if (!planned_already(&p, i))
+            plan_instance(&p, i);
+    return p.ok;
+}

@@ -1,0 +1,283 @@
+/* reconcile: compares the three inventories: what the journal says, what hosts list, what balancers
+ * list. It takes notes on instances (seen, absent, died, held) and adopts or evicts what carries our mark;
+ * what does not carry it is counted and never touched. */
+#include <ctype.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "../runtime/log.h"
+#include "engine.h"
+
+#define DOUBT_MOST (60 * AS_SECOND) /* then replaced one at a time */
+#define ORPHANS_PER_LIST 50
+
+/* --- endpoints that fail and answer again ----------------------------------------------------------- */
+
+static bool endpoint_ok(struct group *g, const char *what, const char *name, as_time *failing_since,
+                        struct as_error *last, const struct op *op)
+{
+    struct engine *e = g->engine;
+    char span[32];
+    if (op->rc == AS_OK) {
+        if (*failing_since) {
+            log_info(g->cfg->name, "%s %s answers again after %s", what, name,
+                     as_time_text(e->now - *failing_since, span, sizeof span));
+            engine_event(e, g->cfg->name, "", what, "%s answers again after %s", name, span);
+        }
+        *failing_since = 0;
+        return true;
+    }
+    if (!*failing_since || strcmp(last->msg, op->err.msg) != 0) { /* once, not at every interval */
+        log_warning(g->cfg->name, "%s %s: %s (%s); asked again every interval", what, name, op->err.msg,
+                    as_rc_name(op->rc));
+        engine_event(e, g->cfg->name, "", what, "%s: %s", name, op->err.msg);
+    }
+    if (!*failing_since)
+        *failing_since = e->now;
+    *last = op->err;
+    last->rc = op->rc;
+    return false;
+}
+
+/* --- hosts ------------------------------------------------------------------------------------------ */
+
+static void take_listed(struct instance *i, const struct as_instance *seen)
+{
+    i->listed = true;
+    i->absent = false;
+    if (seen->address[0] && seen->port && (strcmp(i->address, seen->address) != 0 || i->port != seen->port)) {
+        snprintf(i->address, sizeof i->address, "%s", seen->address);
+        i->port = seen->port;
+        i->passes = i->misses = 0;
+        i->dirty = true;
+    }
+    if (i->state == INST_UNKNOWN && seen->state == AS_RUN_RUNNING) {
+        i->next_probe = i->group->engine->now;
+        instance_move(i, INST_BOOTING, "found running on %s", i->host_name);
+    } else if (i->state == INST_UNKNOWN) {
+        instance_move(i, INST_FAILED, "found on %s, but it does not run: %s", i->host_name, seen->detail);
+    } else if (i->state != INST_DESTROYING && (seen->state == AS_RUN_STOPPED || seen->state == AS_RUN_CREATED)) {
+        i->died = true;
+        snprintf(i->health, sizeof i->health, "%s", seen->detail[0] ? seen->detail : "it does not run");
+    }
+}
+
+/* It has our mark, but no instance: made by a create that was given up, or the journal was lost. */
+static void take_stranger(struct group *g, int host, const struct as_instance *seen)
+{
+    int known = journal_knows_instance(g->engine->journal, seen->id);
+    struct instance *i = known < 0 ? NULL : instance_new(g, seen->id);
+    if (!i)
+        return;
+    i->state = INST_UNKNOWN;
+    i->host = host;
+    snprintf(i->host_name, sizeof i->host_name, "%s", g->hosts[host].name);
+    snprintf(i->revision, sizeof i->revision, "%s", seen->revision);
+    i->wanted_at = 0; /* its launch was not measured */
+    i->serving_wall = i->wanted_wall = seen->created_wall ? seen->created_wall : g->engine->wall;
+    if (known) {
+        i->force = i->listed = true;
+        instance_move(i, INST_LEAVING, "found on %s although it was given up", i->host_name);
+        return;
+    }
+    engine_event(g->engine, g->cfg->name, i->id, "adopted", "found on %s with our mark; the journal did not know it",
+                 i->host_name);
+    take_listed(i, seen);
+}
+
+static bool judged_by(const struct instance *i, const struct op *op)
+{
+    return !i->busy && i->compute_done <= op->submitted && i->state != INST_WANTED && i->state != INST_CREATING &&
+           i->state != INST_GONE;
+}
+
+void reconcile_hosts(struct group *g, struct op *op)
+{
+    struct host *h = &g->hosts[op->index];
+    h->listing = false;
+    h->tries++;
+    g->dirty = true;
+    if (h->retired || !endpoint_ok(g, "host", h->name, &h->failing_since, &h->err, op))
+        return;
+    h->listed_at = op->submitted;
+    h->room = op->instances.room;
+    for (struct instance *i = g->instances; i; i = i->next)
+        if (i->host == op->index && judged_by(i, op))
+            i->listed = false;
+    for (size_t k = 0; k < op->instances.count; k++) {
+        const struct as_instance *seen = &op->instances.items[k];
+        struct instance *i = instance_find(g, seen->id);
+        if (i && i->host < 0)
+            i->host = op->index;
+        if (!i)
+            take_stranger(g, op->index, seen);
+        else if (i->host == op->index && judged_by(i, op))
+            take_listed(i, seen);
+    }
+    for (struct instance *i = g->instances; i; i = i->next)
+        if (i->host == op->index && judged_by(i, op) && !i->listed && i->state != INST_UNKNOWN)
+            i->absent = true;
+}
+
+/* --- balancers -------------------------------------------------------------------------------------- */
+
+static int by_id(const void *a, const void *b)
+{
+    return strcmp(((const struct as_member *)a)->id, ((const struct as_member *)b)->id);
+}
+
+/* "<group>-<8 hex>": could be ours; the journal decides. */
+static bool our_kind_of_name(const struct group *g, const char *id)
+{
+    size_t n = strlen(g->cfg->name);
+    if (strncmp(id, g->cfg->name, n) != 0 || id[n] != '-' || strlen(id + n + 1) != 8)
+        return false;
+    for (const char *c = id + n + 1; *c; c++)
+        if (!isxdigit((unsigned char)*c))
+            return false;
+    return true;
+}
+
+static void evict_orphan(struct group *g, int index, const struct as_member *m)
+{
+    struct engine *e = g->engine;
+    struct op *op = e->world.act ? engine_op(e, OP_EVICT, g->cfg->balancer.timeout) : NULL;
+    if (!op)
+        return;
+    log_warning(g->cfg->name, "member %s at %s belongs to an instance that is gone: evicted", m->id,
+                g->pools[index].name);
+    op->group = g;
+    op->index = index;
+    op->port = g->pools[index].port;
+    op->force = true;
+    op->member = *m;
+    g->inflight++;
+    engine_submit(e, op);
+}
+
+static void take_members(struct group *g, const struct op *op)
+{
+    for (struct instance *i = g->instances; i; i = i->next) {
+        struct membership *m = &i->pools[op->index];
+        if (m->busy || m->changed_at > op->submitted)
+            continue;
+        struct as_member key;
+        snprintf(key.id, sizeof key.id, "%s", i->id);
+        const struct as_member *seen =
+            op->members.count ? bsearch(&key, op->members.items, op->members.count, sizeof key, by_id) : NULL;
+        m->listed_at = op->submitted;
+        m->listed = seen != NULL;
+        m->state = seen ? seen->state : AS_MEMBER_OUT;
+        m->held = seen ? seen->held : 0;
+    }
+}
+
+static void find_strangers(struct group *g, const struct op *op)
+{
+    struct pool *p = &g->pools[op->index];
+    int orphans = 0;
+    p->foreign = 0;
+    for (size_t k = 0; k < op->members.count; k++) {
+        const struct as_member *m = &op->members.items[k];
+        if (!our_kind_of_name(g, m->id)) {
+            p->foreign++;
+        } else if (!instance_find(g, m->id)) {
+            if (journal_knows_instance(g->engine->journal, m->id) == 1 && orphans++ < ORPHANS_PER_LIST)
+                evict_orphan(g, op->index, m);
+            else
+                p->foreign++;
+        }
+    }
+}
+
+static void note_epoch(struct group *g, struct pool *p, const char *epoch)
+{
+    if (p->epoch[0] && strcmp(p->epoch, epoch) != 0) {
+        log_info(g->cfg->name, "balancer %s was restarted or reloaded: members are put back", p->name);
+        engine_event(g->engine, g->cfg->name, "", "balancer", "%s was restarted or reloaded: members are put back",
+                     p->name);
+    }
+    snprintf(p->epoch, sizeof p->epoch, "%s", epoch);
+}
+
+void reconcile_pool(struct group *g, struct op *op)
+{
+    struct pool *p = &g->pools[op->index];
+    p->listing = false;
+    p->tries++;
+    g->dirty = true;
+    if (p->retired)
+        return;
+    p->refused = op->rc == AS_EINVAL || op->rc == AS_EAUTH || op->rc == AS_EUNSUP;
+    if (!endpoint_ok(g, "balancer", p->name, &p->failing_since, &p->err, op))
+        return;
+    p->listed_at = op->submitted;
+    note_epoch(g, p, op->members.epoch);
+    if (op->members.count)
+        qsort(op->members.items, op->members.count, sizeof *op->members.items, by_id);
+    take_members(g, op);
+    find_strangers(g, op);
+}
+
+/* --- doubt ------------------------------------------------------------------------------------------ */
+
+static bool looks_dead(const struct instance *i)
+{
+    const struct cfg_health *h = &i->group->cfg->health;
+    bool silent = h->kind != CFG_HEALTH_RUNNING && i->misses >= h->fall;
+    if (i->state != INST_SERVING || i->died)
+        return false; /* a host that says "exited" is a proof, not a suspicion */
+    return silent != i->absent; /* two observers who agree are believed, one alone is doubted */
+}
+
+static bool replacing(const struct group *g)
+{
+    for (const struct instance *i = g->instances; i; i = i->next)
+        if (i->state != INST_SERVING && i->state != INST_GONE && i->state != INST_DRAINING)
+            return true;
+    return false;
+}
+
+static void doubt_ends(struct group *g)
+{
+    if (!g->doubt_since)
+        return;
+    g->doubt_since = 0;
+    g->doubted = 0;
+    log_info(g->cfg->name, "the doubt is over: instances answer again or were replaced");
+    engine_event(g->engine, g->cfg->name, "", "doubt", "over");
+}
+
+void reconcile_doubt(struct group *g)
+{
+    int dead = 0, all = 0;
+    for (struct instance *i = g->instances; i; i = i->next) {
+        all += i->state == INST_SERVING;
+        dead += looks_dead(i);
+    }
+    /* Begun with many at once, it also lasts while a few of them are left. */
+    bool doubt = dead >= 2 && 2 * dead > all;
+    doubt = doubt || (g->doubt_since && dead > 0);
+    for (struct instance *i = g->instances; i; i = i->next)
+        i->doubted = doubt && looks_dead(i);
+    if (!doubt) {
+        doubt_ends(g);
+        return;
+    }
+    g->doubted = dead;
+    snprintf(g->doubt, sizeof g->doubt, "%d of %d serving instances look dead at once to one observer: held for %ds", dead,
+             all, (int)(DOUBT_MOST / AS_SECOND));
+    if (!g->doubt_since) {
+        g->doubt_since = g->engine->now;
+        log_warning(g->cfg->name, "%s; look at the network between here and the hosts", g->doubt);
+        engine_event(g->engine, g->cfg->name, "", "doubt", "%s", g->doubt);
+    }
+    if (g->engine->now - g->doubt_since < DOUBT_MOST || replacing(g))
+        return;
+    for (struct instance *i = g->instances; i; i = i->next)
+        if (i->doubted) {
+            i->doubted = false; /* one at a time, so that a wrong belief stays small */
+            return;
+        }
+}

@@ -1,0 +1,356 @@
+/* reload: swaps the configuration, all or nothing. First everything new is bound beside the old; only when all
+ * of it stands is the old replaced. What did not change keeps its windows, cooldowns and state. */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "../runtime/log.h"
+#include "engine.h"
+
+struct staged {             /* what the new configuration needs, bound and not in use yet */
+    struct source *sources; /* new or changed ones */
+    struct group *groups;
+};
+
+static bool same(const char *a, const char *b)
+{
+    return a && b && strcmp(a, b) == 0;
+}
+
+static struct source *find_source(struct source *list, const char *name)
+{
+    while (list && (list->retired || strcmp(list->cfg->name, name) != 0))
+        list = list->next;
+    return list;
+}
+
+static void drop_staged(struct engine *e, struct staged *st)
+{
+    while (st->sources) {
+        struct source *s = st->sources;
+        st->sources = s->next;
+        source_free(e, s);
+    }
+    while (st->groups) {
+        struct group *g = st->groups;
+        st->groups = g->next;
+        group_free(e, g);
+    }
+}
+
+/* --- what forbids a reload ---------------------------------------------------------------------------- */
+
+static bool names_endpoint(const struct cfg_group *c, const char *name)
+{
+    for (size_t k = 0; k < c->compute.endpoint_count; k++)
+        if (strcmp(c->compute.endpoints[k], name) == 0)
+            return true;
+    return false;
+}
+
+static int check_hosts(const struct group *g, const struct cfg_group *c, struct as_error *err)
+{
+    for (size_t k = 0; k < g->host_count; k++) {
+        int here = 0;
+        for (const struct instance *i = g->instances; i; i = i->next)
+            here += i->host == (int)k && i->state != INST_GONE;
+        if (here && !names_endpoint(c, g->hosts[k].name))
+            return as_fail(err, AS_EINVAL, "group '%s': host %s still has %d of its instances; keep it until they are gone",
+                           c->name, g->hosts[k].name, here);
+    }
+    if (c->compute.driver != g->cfg->compute.driver && group_footprint(g) > 0)
+        return as_fail(err, AS_EINVAL, "group '%s': the compute driver cannot change while it has instances", c->name);
+    return AS_OK;
+}
+
+static int check_swap(struct engine *e, const struct cfg *c, struct as_error *err)
+{
+    if (strcmp(c->name, e->cfg->name) != 0)
+        return as_fail(err, AS_EINVAL, "controller.name cannot change at run time: it is the ownership mark; restart instead");
+    if (!same(c->state, e->cfg->state) || !same(c->socket, e->cfg->socket))
+        return as_fail(err, AS_EINVAL, "controller.state and controller.socket cannot change at run time: restart instead");
+    for (size_t k = 0; k < c->group_count; k++) {
+        struct group *g = engine_group(e, c->groups[k].name);
+        int rc = g ? check_hosts(g, &c->groups[k], err) : AS_OK;
+        if (rc != AS_OK)
+            return rc;
+    }
+    return AS_OK;
+}
+
+/* --- stage --------------------------------------------------------------------------------------------- */
+
+static int stage_sources(struct engine *e, struct cfg_hold *hold, struct staged *st, struct as_error *err)
+{
+    const struct cfg *c = cfg_of(hold);
+    for (size_t k = 0; k < c->source_count; k++) {
+        struct source *old = find_source(e->sources, c->sources[k].name);
+        if (old && same(old->cfg->canon, c->sources[k].canon))
+            continue;
+        struct source *s = source_bind(e, hold, &c->sources[k], err);
+        if (!s)
+            return AS_EINVAL;
+        s->next = st->sources;
+        st->sources = s;
+    }
+    return AS_OK;
+}
+
+static int stage_groups(struct engine *e, struct cfg_hold *hold, struct staged *st, struct as_error *err)
+{
+    const struct cfg *c = cfg_of(hold);
+    for (size_t k = 0; k < c->group_count; k++) {
+        struct group *old = engine_group(e, c->groups[k].name);
+        if (old && same(old->cfg->canon, c->groups[k].canon))
+            continue;
+        struct group *g = group_bind(e, hold, &c->groups[k], err);
+        if (!g)
+            return AS_EINVAL;
+        g->next = st->groups;
+        st->groups = g;
+        if (!old) { /* it may have run before: the journal knows */
+            int rc = group_load(g, err);
+            if (rc != AS_OK)
+                return rc;
+        }
+    }
+    return AS_OK;
+}
+
+/* --- swap ---------------------------------------------------------------------------------------------- */
+
+/* The endpoints of `fresh` take the places of the old ones with the same name; places are never removed,
+ * because operations under way and instances refer to them by number. */
+static void merge_hosts(struct engine *e, struct group *g, struct group *fresh, struct host *room)
+{
+    memcpy(room, g->hosts, g->host_count * sizeof *room);
+    for (size_t k = 0; k < g->host_count; k++)
+        room[k].retired = true;
+    for (size_t n = 0; n < fresh->host_count; n++) {
+        size_t k = 0;
+        while (k < g->host_count && strcmp(room[k].name, fresh->hosts[n].name) != 0)
+            k++;
+        if (k == g->host_count) {
+            room[g->host_count++] = fresh->hosts[n];
+        } else {
+            e->world.unbind(e->world.arg, room[k].port);
+            room[k].port = fresh->hosts[n].port;
+            room[k].retired = false;
+            room[k].next_list = e->now;
+        }
+        fresh->hosts[n].port = NULL;
+    }
+    free(g->hosts);
+    g->hosts = room;
+}
+
+static void merge_pools(struct engine *e, struct group *g, struct group *fresh, struct pool *room)
+{
+    memcpy(room, g->pools, g->pool_count * sizeof *room);
+    for (size_t k = 0; k < g->pool_count; k++)
+        room[k].retired = true;
+    for (size_t n = 0; n < fresh->pool_count; n++) {
+        size_t k = 0;
+        while (k < g->pool_count && strcmp(room[k].name, fresh->pools[n].name) != 0)
+            k++;
+        if (k == g->pool_count) {
+            room[g->pool_count++] = fresh->pools[n];
+        } else {
+            e->world.unbind(e->world.arg, room[k].port);
+            room[k].port = fresh->pools[n].port;
+            room[k].retired = room[k].refused = false;
+            room[k].next_list = e->now;
+        }
+        fresh->pools[n].port = NULL;
+    }
+    free(g->pools);
+    g->pools = room;
+}
+
+/* A policy that did not change keeps its memory. */
+static void keep_policies(struct group *g, struct group *fresh)
+{
+    for (size_t n = 0; n < fresh->policy_count; n++)
+        for (size_t k = 0; k < g->policy_count; k++)
+            if (g->policies[k].cfg->type == fresh->policies[n].cfg->type &&
+                same(g->policies[k].cfg->canon, fresh->policies[n].cfg->canon)) {
+                struct policy_run kept = g->policies[k];
+                g->policies[k] = fresh->policies[n];
+                fresh->policies[n] = kept;
+                break;
+            }
+}
+
+struct spare { /* memory taken before the point of no return */
+    struct host *hosts;
+    struct pool *pools;
+    struct membership **members;
+    size_t count;
+};
+
+static void spare_fini(struct spare *s)
+{
+    for (size_t k = 0; s->members && k < s->count; k++)
+        free(s->members[k]);
+    free(s->members);
+    free(s->hosts);
+    free(s->pools);
+    *s = (struct spare){ 0 };
+}
+
+static bool spare_init(struct spare *s, const struct group *g, const struct group *fresh)
+{
+    size_t pools = g->pool_count + fresh->pool_count + 1;
+    for (const struct instance *i = g->instances; i; i = i->next)
+        s->count++;
+    s->hosts = calloc(g->host_count + fresh->host_count + 1, sizeof *s->hosts);
+    s->pools = calloc(pools, sizeof *s->pools);
+    s->members = calloc(s->count + 1, sizeof(struct membership *));
+    bool ok = s->hosts && s->pools && s->members;
+    for (size_t k = 0; ok && k < s->count; k++)
+        ok = (s->members[k] = calloc(pools, sizeof(struct membership))) != NULL;
+    return ok;
+}
+
+static void swap_group(struct engine *e, struct group *g, struct group *fresh, struct spare *sp)
+{
+    size_t k = 0, old_pools = g->pool_count;
+    for (struct instance *i = g->instances; i; i = i->next, k++) {
+        memcpy(sp->members[k], i->pools, old_pools * sizeof *i->pools);
+        free(i->pools);
+        i->pools = sp->members[k];
+        sp->members[k] = NULL;
+    }
+    merge_hosts(e, g, fresh, sp->hosts);
+    merge_pools(e, g, fresh, sp->pools);
+    sp->hosts = NULL;
+    sp->pools = NULL;
+    keep_policies(g, fresh);
+    struct policy_run *policies = g->policies;
+    struct proposal_record *proposals = g->decision.proposals;
+    size_t count = g->policy_count;
+    struct cfg_hold *hold = g->hold;
+    g->policies = fresh->policies;
+    g->policy_count = fresh->policy_count;
+    g->decision.proposals = fresh->decision.proposals;
+    g->decision.proposal_count = 0; /* the old records name policies that may be gone */
+    g->hold = fresh->hold;
+    g->cfg = fresh->cfg;
+    fresh->policies = policies;
+    fresh->policy_count = count;
+    fresh->decision.proposals = proposals;
+    fresh->hold = hold;
+    g->dirty = true;
+    group_free(e, fresh);
+}
+
+static struct group *take_staged(struct staged *st, const char *name)
+{
+    struct group **at = &st->groups;
+    while (*at && strcmp((*at)->cfg->name, name) != 0)
+        at = &(*at)->next;
+    struct group *g = *at;
+    if (g) {
+        *at = g->next;
+        g->next = NULL;
+    }
+    return g;
+}
+
+static void retire_sources(struct engine *e, const struct cfg *c, const struct staged *st)
+{
+    for (struct source *s = e->sources; s; s = s->next) {
+        bool kept = false;
+        for (size_t k = 0; k < c->source_count; k++)
+            kept = kept || strcmp(c->sources[k].name, s->cfg->name) == 0;
+        if (!kept || find_source(st->sources, s->cfg->name))
+            s->retired = true;
+    }
+}
+
+static void retire_groups(struct engine *e, const struct cfg *c)
+{
+    for (struct group *g = e->groups; g; g = g->next) {
+        bool kept = false;
+        for (size_t k = 0; k < c->group_count; k++)
+            kept = kept || strcmp(c->groups[k].name, g->cfg->name) == 0;
+        if (kept || g->retired)
+            continue;
+        g->retired = true;
+        if (group_footprint(g) > 0)
+            log_warning(g->cfg->name, "the group left the configuration: its %d instances are left as they are; put it "
+                                      "back to manage them again", group_footprint(g));
+    }
+}
+
+/* Sources first in a list of candidates: changed and new ones shadow the old of the same name. */
+static bool inputs_bind(struct engine *e, const struct staged *st, struct source *all)
+{
+    for (struct group *g = e->groups; g; g = g->next)
+        if (!g->retired && !group_rebind_inputs(e, all, g))
+            return false;
+    (void)st;
+    return true;
+}
+
+static void append_group(struct engine *e, struct group *g)
+{
+    struct group **tail = &e->groups;
+    while (*tail)
+        tail = &(*tail)->next;
+    *tail = g;
+}
+
+static void swap_all(struct engine *e, struct cfg_hold *hold, struct staged *st, struct spare *spares)
+{
+    const struct cfg *c = cfg_of(hold);
+    retire_sources(e, c, st);
+    retire_groups(e, c);
+    for (size_t k = 0; k < c->group_count; k++) {
+        struct group *fresh = take_staged(st, c->groups[k].name), *old = engine_group(e, c->groups[k].name);
+        if (fresh && old)
+            swap_group(e, old, fresh, &spares[k]);
+        else if (fresh)
+            append_group(e, fresh);
+    }
+    while (st->sources) { /* in front: found before a retired one of the same name */
+        struct source *s = st->sources;
+        st->sources = s->next;
+        s->next = e->sources;
+        e->sources = s;
+    }
+    cfg_hold_put(e->hold);
+    e->hold = cfg_hold_get(hold);
+    e->cfg = c;
+    if (!inputs_bind(e, st, e->sources))
+        log_error("reload", "out of memory while binding metrics: some policies have no input until the next reload");
+    e->next_tick = e->now;
+}
+
+int engine_reload(struct engine *e, struct cfg_hold *hold, struct cfg_diff *diff, struct as_error *err)
+{
+    const struct cfg *c = cfg_of(hold);
+    struct staged st = { 0 };
+    struct spare *spares = calloc(c->group_count + 1, sizeof *spares);
+    int rc = spares ? check_swap(e, c, err) : as_fail(err, AS_ENOMEM, "out of memory");
+    if (rc == AS_OK)
+        rc = stage_sources(e, hold, &st, err);
+    if (rc == AS_OK)
+        rc = stage_groups(e, hold, &st, err);
+    for (size_t k = 0; rc == AS_OK && k < c->group_count; k++) {
+        struct group *old = engine_group(e, c->groups[k].name), *fresh = st.groups;
+        while (fresh && strcmp(fresh->cfg->name, c->groups[k].name) != 0)
+            fresh = fresh->next;
+        if (old && fresh && !spare_init(&spares[k], old, fresh))
+            rc = as_fail(err, AS_ENOMEM, "out of memory");
+    }
+    if (rc == AS_OK)
+        rc = config_diff(e->cfg, c, diff);
+    if (rc == AS_OK)
+        swap_all(e, hold, &st, spares);
+    drop_staged(e, &st);
+    for (size_t k = 0; spares && k < c->group_count; k++)
+        spare_fini(&spares[k]);
+    free(spares);
+    return rc;
+}

@@ -1,0 +1,16 @@
+/* report: what the daemon tells people, as JSON: status, decisions, plans. Stable and complete; reads only. */
+#ifndef LOOP_REPORT_H
+#define LOOP_REPORT_H
+
+#include <cjson/cJSON.h>
+
+#include "engine.h"
+#include "plan.h"
+
+/* All return owned values, NULL when out of memory. */
+char *report_decision_text(const struct group *g);         /* the newest decision, one line */
+cJSON *report_decision(const struct group *g);
+cJSON *report_status(const struct engine *e);
+cJSON *report_plan(const struct group *g, const struct plan *p);
+
+#endif

@@ -1,0 +1,309 @@
+/* tick: the engine's turn. One clock reading, everything that is due, one transaction, then the writes. */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "../runtime/log.h"
+#include "act.h"
+#include "crashpoint.h"
+#include "engine.h"
+
+#define GRACE_MOST 250 /* ms a decision waits for the polls of its round */
+#define PASSES_MOST 8  /* plan and act again while states move, then leave the rest to the next turn */
+
+struct op *engine_op(struct engine *e, enum op_kind kind, as_time timeout)
+{
+    struct op *op = op_new(kind, e->now, timeout);
+    if (!op)
+        log_error("loop", "out of memory: a %s was left out", op_name(kind));
+    return op;
+}
+
+void engine_submit(struct engine *e, struct op *op)
+{
+    if (op->kind < OP_FIRST_WRITE) {
+        e->world.submit(e->world.arg, op);
+        return;
+    }
+    *e->outbox_tail = op;
+    e->outbox_tail = &op->next;
+}
+
+struct group *engine_group(struct engine *e, const char *name)
+{
+    struct group *g = e->groups;
+    while (g && (g->retired || strcmp(g->cfg->name, name) != 0))
+        g = g->next;
+    return g;
+}
+
+/* --- life ------------------------------------------------------------------------------------------- */
+
+int engine_new(const struct world *w, struct cfg_hold *hold, struct journal *j, as_time now, int64_t wall,
+               struct engine **out, struct as_error *err)
+{
+    struct engine *e = calloc(1, sizeof *e);
+    if (!e)
+        return as_fail(err, AS_ENOMEM, "out of memory");
+    e->world = *w;
+    e->hold = cfg_hold_get(hold);
+    e->cfg = cfg_of(hold);
+    e->journal = j;
+    e->now = e->started = e->next_tick = now;
+    e->wall = wall;
+    e->outbox_tail = &e->outbox;
+    e->events_tail = &e->events;
+    e->inbox_tail = &e->inbox;
+    e->next_prune = now + AS_MINUTE;
+    int rc = bind_all(e, hold, err);
+    if (rc == AS_OK)
+        rc = engine_load(e, err);
+    if (rc != AS_OK) {
+        engine_free(e);
+        return rc;
+    }
+    *out = e;
+    return AS_OK;
+}
+
+static void drop_ops(struct op *op)
+{
+    while (op) {
+        struct op *next = op->next;
+        op_free(op);
+        op = next;
+    }
+}
+
+void engine_free(struct engine *e)
+{
+    if (!e)
+        return;
+    while (e->groups) {
+        struct group *g = e->groups;
+        e->groups = g->next;
+        group_free(e, g);
+    }
+    while (e->sources) {
+        struct source *s = e->sources;
+        e->sources = s->next;
+        source_free(e, s);
+    }
+    drop_ops(e->outbox);
+    drop_ops(e->inbox);
+    while (e->events) {
+        struct event *v = e->events;
+        e->events = v->next;
+        free(v);
+    }
+    cfg_hold_put(e->hold);
+    free(e);
+}
+
+/* --- operations that came back ------------------------------------------------------------------------ */
+
+static void take(struct engine *e, struct op *op)
+{
+    struct group *g = op->group;
+    if (op->kind == OP_POLL) {
+        observe_polled(e, op);
+        op_free(op);
+        return;
+    }
+    crashpoint("done", op_name(op->kind)); /* it happened, nobody has noted it */
+    g->inflight--;
+    if (op->inst)
+        op->inst->inflight--;
+    g->dirty = true;
+    switch (op->kind) {
+    case OP_LIST: reconcile_hosts(g, op); break;
+    case OP_MEMBERS: reconcile_pool(g, op); break;
+    case OP_PROBE: observe_probed(g, op); break;
+    case OP_CREATE: act_created(g, op); break;
+    case OP_DESTROY: act_destroyed(g, op); break;
+    case OP_ADMIT:
+    case OP_DRAIN:
+    case OP_EVICT: act_balanced(g, op); break;
+    case OP_POLL:
+    case OP_KINDS: break;
+    }
+    op_free(op);
+}
+
+static void take_inbox(struct engine *e)
+{
+    struct op *op = e->inbox;
+    e->inbox = NULL;
+    e->inbox_tail = &e->inbox;
+    while (op) {
+        struct op *next = op->next;
+        take(e, op);
+        op = next;
+    }
+}
+
+void engine_done(struct engine *e, struct op *op)
+{
+    op->next = NULL;
+    *e->inbox_tail = op;
+    e->inbox_tail = &op->next;
+}
+
+/* --- one turn --------------------------------------------------------------------------------------- */
+
+static void begin_tick(struct engine *e)
+{
+    as_time grace = e->cfg->interval / 4 < GRACE_MOST ? e->cfg->interval / 4 : GRACE_MOST;
+    e->ticks++;
+    e->next_tick += e->cfg->interval;
+    if (e->next_tick <= e->now) /* we were held up: go on from here, do not catch up */
+        e->next_tick = e->now + e->cfg->interval;
+    for (struct group *g = e->groups; g; g = g->next) {
+        g->decide_at = e->now + grace;
+        g->dirty = true;
+    }
+}
+
+/* Groups without a source to wait for decide at once. */
+static bool waits_for_poll(const struct group *g)
+{
+    for (size_t p = 0; p < g->policy_count; p++)
+        for (size_t k = 0; k < g->policies[p].input_count; k++)
+            if (g->policies[p].owners[k] && g->policies[p].owners[k]->round_open > 0)
+                return true;
+    return false;
+}
+
+static void free_gone(struct group *g)
+{
+    struct instance **at = &g->instances;
+    while (*at) {
+        struct instance *i = *at;
+        if (i->state != INST_GONE || i->dirty || i->inflight > 0) {
+            at = &i->next;
+            continue;
+        }
+        *at = i->next;
+        instance_free(i);
+    }
+}
+
+static void step_group(struct engine *e, struct group *g)
+{
+    static struct plan plan; /* scratch, kept for its memory */
+    g->dirty = false;
+    reconcile_doubt(g);
+    for (int pass = 0; pass < PASSES_MOST; pass++) {
+        plan_group(g, e->now, &plan);
+        if (plan.count == 0 || !e->world.act || e->journal_failing_since)
+            break;
+        act_on_plan(g, &plan);
+    }
+    memcpy(g->blocked, plan.blocked, sizeof g->blocked);
+    observe_group(g);
+    if (plan.due && (g->due == 0 || plan.due < g->due))
+        g->due = plan.due;
+}
+
+static void turn_group(struct engine *e, struct group *g)
+{
+    if (g->retired)
+        return;
+    if (g->decide_at && (e->now >= g->decide_at || !waits_for_poll(g)))
+        group_decide(g);
+    if (g->dirty || (g->due && e->now >= g->due))
+        step_group(e, g);
+}
+
+static void bury(struct engine *e)
+{
+    struct group **at = &e->groups;
+    while (*at) {
+        struct group *g = *at;
+        free_gone(g);
+        if (g->retired && g->inflight == 0) {
+            *at = g->next;
+            group_free(e, g);
+        } else {
+            at = &g->next;
+        }
+    }
+    struct source **from = &e->sources;
+    while (*from) {
+        struct source *s = *from;
+        if (s->retired && s->inflight == 0) {
+            *from = s->next;
+            source_free(e, s);
+        } else {
+            from = &s->next;
+        }
+    }
+}
+
+static void prune(struct engine *e)
+{
+    struct as_error err = { 0 };
+    bool more = false;
+    if (e->now < e->next_prune || !e->world.act || e->journal_failing_since)
+        return;
+    if (journal_prune(e->journal, e->wall - e->cfg->retention, &more, &err) != AS_OK)
+        log_warning("journal", "old rows could not be deleted: %s", err.msg);
+    e->next_prune = e->now + (more ? AS_SECOND : AS_HOUR);
+}
+
+void engine_turn(struct engine *e, as_time now, int64_t wall)
+{
+    e->now = now;
+    e->wall = wall;
+    e->turns++;
+    take_inbox(e);
+    bool tick = now >= e->next_tick;
+    observe_tick(e);
+    if (tick)
+        begin_tick(e);
+    for (struct group *g = e->groups; g; g = g->next)
+        if (g->decide_at && now >= g->decide_at) {
+            observe_close_rounds(e);
+            break;
+        }
+    for (struct group *g = e->groups; g; g = g->next)
+        turn_group(e, g);
+    engine_commit(e);
+    bury(e);
+    prune(e);
+}
+
+as_time engine_next(const struct engine *e)
+{
+    as_time next = e->next_tick;
+    if (e->inbox)
+        return e->now;
+    for (const struct source *s = e->sources; s; s = s->next)
+        if (!s->retired && s->next_poll < next)
+            next = s->next_poll;
+    for (const struct group *g = e->groups; g; g = g->next) {
+        if (g->retired)
+            continue;
+        if (g->dirty)
+            return e->now;
+        if (g->due && g->due < next)
+            next = g->due;
+        if (g->decide_at && g->decide_at < next)
+            next = g->decide_at;
+    }
+    if (e->journal_failing_since && e->journal_retry < next)
+        next = e->journal_retry;
+    return next;
+}
+
+bool engine_observed(const struct engine *e)
+{
+    for (const struct source *s = e->sources; s; s = s->next)
+        for (size_t k = 0; k < s->feed_count; k++)
+            if (s->feeds[k].polls == 0)
+                return false;
+    for (const struct group *g = e->groups; g; g = g->next)
+        if (!group_observed(g) || (!g->decided && !group_refused(g)))
+            return false;
+    return true;
+}

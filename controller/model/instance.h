@@ -1,0 +1,84 @@
+/* An instance and its life: THE transition table. Every change of state goes through instance_move.
+ *
+ *   WANTED -> CREATING -> BOOTING -> JOINING -> SERVING -> DRAINING -> LEAVING -> DESTROYING -> GONE
+ *                 \-> UNKNOWN          (PARKED, FAILED beside them)
+ *
+ * BOOTING ends when the instance answers its own health check, JOINING when the balancer's checks pass. */
+#ifndef MODEL_INSTANCE_H
+#define MODEL_INSTANCE_H
+
+#include "autoscale/balancer.h"
+
+enum inst_state {
+    INST_WANTED,     /* id chosen and journalled, nothing sent                                        */
+    INST_CREATING,   /* a create is on its way to a host                                              */
+    INST_UNKNOWN,    /* a create whose outcome is not known: list before anything else                */
+    INST_BOOTING,    /* runs, does not answer its health check yet                                    */
+    INST_JOINING,    /* answers, admitted, the balancer's checks have not passed yet                  */
+    INST_SERVING,    /* takes traffic                                                                 */
+    INST_DRAINING,   /* keeps its sessions, gets no new ones                                          */
+    INST_PARKED,     /* warm standby: not serving, counted in the footprint                           */
+    INST_LEAVING,    /* being taken out of the balancers                                              */
+    INST_DESTROYING, /* a destroy is due or on its way                                                */
+    INST_FAILED,     /* does not work; kept for keep_failed                                           */
+    INST_GONE,       /* proven gone: the only state outside the footprint                             */
+    INST_STATES
+};
+
+const char *inst_state_name(enum inst_state s);
+/* INST_STATES for an unknown name. */
+enum inst_state inst_state_parse(const char *name);
+bool inst_move_legal(enum inst_state from, enum inst_state to);
+
+struct membership {        /* how one balancer sees the instance                                      */
+    bool listed;           /* in its newest list                                                      */
+    bool busy;             /* a call about it is on its way                                           */
+    enum as_member_state state;
+    double held;           /* sessions                                                                */
+    as_time listed_at;     /* when the newest list that was judged was asked for                      */
+    as_time changed_at;    /* when our newest call about it ended                                     */
+    as_time retry_at;
+    int fails;
+};
+
+struct group;
+
+struct instance {
+    struct group *group;          /* whose it is                                                      */
+    char id[AS_ID_MAX];
+    char revision[AS_REVISION_MAX];
+    enum inst_state state;
+    as_time since;                /* of the state                                                     */
+    int64_t wanted_wall, since_wall, serving_wall;
+    as_time wanted_at;
+    int host;                     /* index into the group's hosts, -1 none yet                        */
+    char host_name[128];          /* as journalled: outlives the configuration                        */
+    char address[AS_ADDRESS_MAX];
+    uint16_t port;
+    char reason[192];  /* of the newest move                                               */
+    bool dirty;                   /* differs from its journal row                                     */
+    bool listed;                  /* seen in its host's newest list                                   */
+    bool absent;                  /* proven not to exist on its host                                  */
+    bool died;                    /* its host says it ended by itself                                 */
+    bool force;                   /* leave without waiting for sessions                               */
+    bool doubted;                 /* looks dead, but too many do at once                              */
+    bool never_served;            /* a failed launch, not a failed server                             */
+    as_time compute_done;         /* when our newest compute call about it ended                      */
+    as_time retry_at;             /* of a failed destroy                                              */
+    int fails;
+    bool busy;                    /* a compute call is on its way                                     */
+    bool probing;                 /* a health check is on its way                                     */
+    as_time next_probe;
+    int passes, misses;           /* health checks in a row                                           */
+    char health[96];              /* what the newest check said                                       */
+    int inflight;                 /* operations that point here                                       */
+    struct membership *pools;     /* one per balancer of the group                                    */
+    struct instance *next;
+};
+
+/* Counted in the total that a decision is compared to: serving, or on its way to it. */
+bool inst_live(const struct instance *i);
+/* On its way: live, not SERVING. */
+bool inst_pending(const struct instance *i);
+
+#endif

@@ -1,0 +1,85 @@
+/* history: journal rows to JSON. Reads only. */
+#include <stdio.h>
+#include <time.h>
+
+#include "history.h"
+
+#define DECISION_SLACK (2 * AS_MINUTE) /* an unchanged decision is noted once a minute */
+
+static void put_wall(cJSON *o, const char *name, int64_t wall)
+{
+    char text[40];
+    struct tm tm;
+    time_t s = (time_t)(wall / 1000);
+    gmtime_r(&s, &tm);
+    size_t n = strftime(text, sizeof text, "%Y-%m-%dT%H:%M:%S", &tm);
+    snprintf(text + n, sizeof text - n, ".%03dZ", (int)(wall % 1000));
+    cJSON_AddStringToObject(o, name, text);
+}
+
+static int add_event(void *arg, const struct journal_event *v)
+{
+    cJSON *o = cJSON_CreateObject();
+    put_wall(o, "time", v->wall);
+    cJSON_AddNumberToObject(o, "id", (double)v->id);
+    cJSON_AddStringToObject(o, "group", v->group);
+    cJSON_AddStringToObject(o, "instance", v->instance);
+    cJSON_AddStringToObject(o, "kind", v->kind);
+    cJSON_AddStringToObject(o, "text", v->text);
+    cJSON_AddItemToArray(arg, o);
+    return 0;
+}
+
+static int add_decision(void *arg, const struct journal_decision *d)
+{
+    cJSON *o = cJSON_CreateObject(), *last = cJSON_Parse(d->last_json ? d->last_json : d->json);
+    put_wall(o, "time", d->wall);
+    put_wall(o, "last", d->last_wall);
+    cJSON_AddNumberToObject(o, "seen", (double)d->repeats);
+    cJSON_AddStringToObject(o, "group", d->group);
+    cJSON_AddNumberToObject(o, "current", d->current);
+    cJSON_AddNumberToObject(o, "desired", d->desired);
+    cJSON_AddStringToObject(o, "outcome", d->outcome);
+    if (last)
+        cJSON_AddItemToObject(o, "decision", last);
+    cJSON_AddItemToArray(arg, o);
+    return 0;
+}
+
+cJSON *history_json(struct journal *j, const char *group, int64_t since_wall, int limit, struct as_error *err)
+{
+    cJSON *o = cJSON_CreateObject();
+    cJSON *events = cJSON_AddArrayToObject(o, "events"), *decisions = cJSON_AddArrayToObject(o, "decisions");
+    int rc = o ? journal_each_event(j, group, since_wall, limit, add_event, events, err)
+               : as_fail(err, AS_ENOMEM, "out of memory");
+    if (rc == AS_OK)
+        rc = journal_each_decision(j, group, since_wall, INT64_MAX, limit, add_decision, decisions, err);
+    if (rc != AS_OK) {
+        cJSON_Delete(o);
+        return NULL;
+    }
+    return o;
+}
+
+struct pick {
+    int64_t at;
+    cJSON *found;
+};
+
+/* Newest first: the first row that had begun by then. Its last JSON is nearer when the row was repeated. */
+static int pick_decision(void *arg, const struct journal_decision *d)
+{
+    struct pick *p = arg;
+    bool late = d->last_json && p->at - d->wall > d->last_wall - p->at;
+    p->found = cJSON_Parse(late ? d->last_json : d->json);
+    return 1;
+}
+
+cJSON *history_decision(struct journal *j, const char *group, int64_t at_wall, struct as_error *err)
+{
+    struct pick p = { at_wall, NULL };
+    int rc = journal_each_decision(j, group, at_wall - DECISION_SLACK, at_wall, 1, pick_decision, &p, err);
+    if (rc == AS_OK && !p.found)
+        as_fail(err, AS_ENOENT, "no decision of group '%s' is recorded for that time", group);
+    return p.found;
+}

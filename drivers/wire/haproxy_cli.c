@@ -1,0 +1,409 @@
+/* One exchange with HAProxy's runtime socket: connect, send a line, read to the end, all before the
+ * deadline and without trusting a byte of the answer. It never logs and never keeps a connection. */
+#include "haproxy_cli.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <netdb.h>
+#include <poll.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#define PREFIX "set severity-output number;"
+
+/* --- endpoints -------------------------------------------------------------------------------- */
+
+static int init_tcp(struct haproxy_cli *c, const char *endpoint, struct as_error *err)
+{
+    const char *colon = strrchr(endpoint, ':'), *host = endpoint;
+    size_t host_len = colon ? (size_t)(colon - endpoint) : 0;
+    if (host_len >= 2 && host[0] == '[' && host[host_len - 1] == ']') {
+        host++;
+        host_len -= 2;
+    } else if (host_len > 0 && memchr(host, ':', host_len)) {
+        return as_fail(err, AS_EINVAL, "'%s': write an IPv6 address as [ADDRESS]:PORT", endpoint);
+    }
+    char *rest = NULL;
+    long port = colon ? strtol(colon + 1, &rest, 10) : 0;
+    if (host_len == 0 || host_len >= sizeof c->host || port < 1 || port > 65535 || *rest || colon[1] < '0' ||
+        colon[1] > '9')
+        return as_fail(err, AS_EINVAL,
+                       "'%s' is neither a socket path (/run/haproxy/admin.sock) nor HOST:PORT", endpoint);
+    memcpy(c->host, host, host_len);
+    snprintf(c->port, sizeof c->port, "%ld", port);
+    return AS_OK;
+}
+
+int haproxy_cli_init(struct haproxy_cli *c, const char *endpoint, struct as_error *err)
+{
+    struct haproxy_cli made = { 0 };
+    if (strlen(endpoint) >= sizeof made.endpoint)
+        return as_fail(err, AS_EINVAL, "'%.40s…': too long for an address", endpoint);
+    strcpy(made.endpoint, endpoint);
+    const char *path = strncmp(endpoint, "unix:", 5) == 0 ? endpoint + 5 : endpoint;
+    if (*path == '/') {
+        if (strlen(path) >= sizeof made.path)
+            return as_fail(err, AS_EINVAL, "'%s': a socket path has at most %zu bytes", path,
+                           sizeof made.path - 1);
+        strcpy(made.path, path);
+    } else {
+        int rc = init_tcp(&made, endpoint, err);
+        if (rc)
+            return rc;
+    }
+    *c = made;
+    return AS_OK;
+}
+
+/* --- connecting ------------------------------------------------------------------------------- */
+
+/* Waits for `events`; 0 or an errno. */
+static int wait_for(int fd, short events, as_time deadline)
+{
+    for (;;) {
+        int left = as_time_left(deadline);
+        if (left == 0)
+            return ETIMEDOUT;
+        struct pollfd p = { .fd = fd, .events = events };
+        int n = poll(&p, 1, left);
+        if (n > 0)
+            return 0;
+        if (n < 0 && errno != EINTR)
+            return errno;
+    }
+}
+
+static int finish_connect(int fd, as_time deadline)
+{
+    int rc = wait_for(fd, POLLOUT, deadline), failure = 0;
+    socklen_t size = sizeof failure;
+    if (rc)
+        return rc;
+    return getsockopt(fd, SOL_SOCKET, SO_ERROR, &failure, &size) ? errno : failure;
+}
+
+/* One attempt; 0 and a connected *out, or an errno. */
+static int connect_to(int family, const struct sockaddr *to, socklen_t size, as_time deadline, int *out)
+{
+    int fd = socket(family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+    if (fd < 0)
+        return errno;
+    int rc = connect(fd, to, size) == 0 ? 0 : errno;
+    while (rc == EAGAIN && as_time_left(deadline) > 0) {
+        /* A unix socket whose queue is full: nobody accepts. There is nothing to wait on but time. */
+        poll(NULL, 0, 10);
+        rc = connect(fd, to, size) == 0 ? 0 : errno;
+    }
+    if (rc == EINPROGRESS)
+        rc = finish_connect(fd, deadline);
+    if (rc)
+        close(fd);
+    else
+        *out = fd;
+    return rc == EAGAIN ? ETIMEDOUT : rc;
+}
+
+static int connect_unix(const char *path, as_time deadline, int *fd)
+{
+    struct sockaddr_un to = { .sun_family = AF_UNIX };
+    memcpy(to.sun_path, path, strlen(path) + 1);
+    return connect_to(AF_UNIX, (const struct sockaddr *)&to, sizeof to, deadline, fd);
+}
+
+/* AS_OK with *failure 0 or an errno, or what kept us from trying. */
+static int connect_tcp(const struct haproxy_cli *c, as_time deadline, int *fd, int *failure,
+                       struct as_error *err)
+{
+    const struct addrinfo hints = { .ai_socktype = SOCK_STREAM, .ai_flags = AI_NUMERICSERV };
+    struct addrinfo *list = NULL;
+    int rc = getaddrinfo(c->host, c->port, &hints, &list);
+    if (rc)
+        return as_fail(err, AS_EAGAIN, "HAProxy at %s: its name cannot be resolved: %s", c->endpoint,
+                       gai_strerror(rc));
+    *failure = EADDRNOTAVAIL;
+    for (struct addrinfo *a = list; a && *failure; a = a->ai_next)
+        *failure = connect_to(a->ai_family, a->ai_addr, a->ai_addrlen, deadline, fd);
+    freeaddrinfo(list);
+    return AS_OK;
+}
+
+static int open_connection(const struct haproxy_cli *c, as_time deadline, int *fd, struct as_error *err)
+{
+    int failure = 0, rc = AS_OK;
+    if (*c->path)
+        failure = connect_unix(c->path, deadline, fd);
+    else
+        rc = connect_tcp(c, deadline, fd, &failure, err);
+    if (rc || failure == 0)
+        return rc;
+    if (failure == EACCES || failure == EPERM)
+        return as_fail(err, AS_EAUTH,
+                       "HAProxy at %s: not allowed to open the socket; give autoscale's user the "
+                       "group of the `stats socket` line",
+                       c->endpoint);
+    return as_fail(err, AS_EAGAIN, "HAProxy at %s does not take connections: %s", c->endpoint,
+                   failure == ETIMEDOUT ? "no answer in time" : strerror(failure));
+}
+
+/* --- talking ---------------------------------------------------------------------------------- */
+
+/* 0 or an errno: then the end of the line has not been sent. */
+static int send_all(int fd, const char *text, size_t len, as_time deadline)
+{
+    while (len > 0) {
+        ssize_t n = send(fd, text, len, MSG_NOSIGNAL);
+        if (n < 0 && errno != EAGAIN && errno != EINTR)
+            return errno;
+        if (n < 0) {
+            int rc = wait_for(fd, POLLOUT, deadline);
+            if (rc)
+                return rc;
+            continue;
+        }
+        text += n;
+        len -= (size_t)n;
+    }
+    return 0;
+}
+
+/* Makes room for at least one more byte and a NUL; 0 or an errno. */
+static int grow(struct haproxy_reply *r, size_t *cap)
+{
+    if (r->len + 1 < *cap)
+        return 0;
+    if (*cap >= HAPROXY_REPLY_MAX)
+        return EMSGSIZE;
+    size_t want = *cap ? *cap * 2 : 8192;
+    char *bigger = realloc(r->memory, want);
+    if (!bigger)
+        return ENOMEM;
+    r->memory = bigger;
+    *cap = want;
+    return 0;
+}
+
+static int receive_all(int fd, as_time deadline, struct haproxy_reply *r)
+{
+    size_t cap = 0;
+    for (;;) {
+        int rc = grow(r, &cap);
+        if (rc)
+            return rc;
+        ssize_t n = recv(fd, r->memory + r->len, cap - r->len - 1, 0);
+        if (n == 0)
+            break;
+        if (n > 0) {
+            r->len += (size_t)n;
+            if (as_time_left(deadline) == 0)
+                return ETIMEDOUT; /* one that trickles must not keep us either */
+            continue;
+        }
+        if (errno != EAGAIN && errno != EINTR)
+            return errno;
+        rc = wait_for(fd, POLLIN, deadline);
+        if (rc)
+            return rc;
+    }
+    r->memory[r->len] = '\0';
+    r->text = r->memory;
+    return 0;
+}
+
+static int talk_failed(const struct haproxy_cli *c, int failure, bool writes, struct as_error *err)
+{
+    if (failure == ENOMEM)
+        return as_fail(err, writes ? AS_EUNKNOWN : AS_ENOMEM, "HAProxy at %s: out of memory for the answer",
+                       c->endpoint);
+    if (failure == EMSGSIZE)
+        return as_fail(err, AS_EPROTO, "HAProxy at %s: the answer is over %zu MiB", c->endpoint,
+                       HAPROXY_REPLY_MAX >> 20);
+    return as_fail(err, writes ? AS_EUNKNOWN : AS_EAGAIN, "HAProxy at %s took the command%s: %s", c->endpoint,
+                   writes ? ", whether it carried it out is not known" : " but gave no whole answer",
+                   failure == ETIMEDOUT ? "no answer in time" : strerror(failure));
+}
+
+static int talk(const struct haproxy_cli *c, int fd, as_time deadline, bool writes, const char *line,
+                struct haproxy_reply *r, struct as_error *err)
+{
+    char text[HAPROXY_LINE_MAX + sizeof PREFIX + 2];
+    int len = snprintf(text, sizeof text, PREFIX "%s\n", line);
+    if (len < 0 || (size_t)len >= sizeof text)
+        return as_fail(err, AS_EINVAL, "the command for HAProxy is longer than %d bytes", HAPROXY_LINE_MAX);
+    int failure = send_all(fd, text, (size_t)len, deadline);
+    /* HAProxy carries out whole lines only: without the line end nothing happened. */
+    if (failure)
+        return as_fail(err, AS_EAGAIN, "HAProxy at %s did not take the command: %s", c->endpoint,
+                       failure == ETIMEDOUT ? "no answer in time" : strerror(failure));
+    failure = receive_all(fd, deadline, r);
+    if (failure)
+        return talk_failed(c, failure, writes, err);
+    if (!haproxy_reply_take(r, NULL))
+        return as_fail(err, writes ? AS_EUNKNOWN : AS_EAGAIN,
+                       "HAProxy at %s closed the connection without an answer", c->endpoint);
+    return AS_OK;
+}
+
+int haproxy_cli_exchange(const struct haproxy_cli *c, as_time deadline, bool writes, const char *line,
+                         struct haproxy_reply *out, struct as_error *err)
+{
+    int fd = -1;
+    int rc = open_connection(c, deadline, &fd, err);
+    if (rc)
+        return rc;
+    struct haproxy_reply reply = { 0 };
+    rc = talk(c, fd, deadline, writes, line, &reply, err);
+    close(fd);
+    if (rc)
+        haproxy_reply_fini(&reply);
+    else
+        *out = reply;
+    return rc;
+}
+
+void haproxy_reply_fini(struct haproxy_reply *r)
+{
+    free(r->memory);
+    *r = (struct haproxy_reply){ 0 };
+}
+
+/* --- answers ---------------------------------------------------------------------------------- */
+
+static bool is_message(const char *text)
+{
+    return text[0] == '[' && text[1] >= '0' && text[1] <= '7' && text[2] == ']';
+}
+
+/* The newline that ends the last line of the answer at `text`, NULL when it was cut off. An answer ends
+ * with an empty line, but for some messages ("Server deleted."), which end with their own line only. */
+static char *answer_end(char *text, size_t len)
+{
+    if (!is_message(text))
+        return memmem(text, len, "\n\n", 2);
+    char *end = text;
+    while ((end = memchr(end, '\n', len - (size_t)(end - text)))) {
+        size_t left = len - (size_t)(end + 1 - text);
+        if (left == 0 || end[1] == '\n' || is_message(end + 1))
+            return end;
+        end++;
+    }
+    return NULL;
+}
+
+char *haproxy_reply_take(struct haproxy_reply *r, size_t *len)
+{
+    if (r->len == 0)
+        return NULL;
+    char *answer = r->text, *end = answer; /* empty: the empty line is all there is */
+    if (*answer != '\n')
+        end = answer_end(answer, r->len);
+    if (!end) {
+        r->len = 0; /* half a table would look like a smaller one */
+        return NULL;
+    }
+    char *next = end + 1;
+    if (end != answer && *next == '\n')
+        next++;
+    *end = '\0';
+    r->text = next;
+    r->len -= (size_t)(next - answer);
+    if (len)
+        *len = (size_t)(end - answer);
+    return answer;
+}
+
+/* What HAProxy says, and what it means. The first that the answer contains counts. */
+static const struct refusal {
+    const char *says;
+    enum as_rc rc;
+    const char *advice;
+} refusals[] = {
+    { "Permission denied", AS_EAUTH, "add `level admin` to its `stats socket` line" },
+    { "must use a dynamic load balancing", AS_EINVAL,
+      "set `balance` to roundrobin, leastconn, random or first, or add `hash-type consistent`" },
+    { "No such backend", AS_EINVAL, "there is no such backend in its configuration" },
+    { "No such proxy", AS_EINVAL, "there is no such backend in its configuration" },
+    { "Can't find backend", AS_EINVAL, "there is no such backend in its configuration" },
+    { "No such server", AS_ENOENT, "there is no such server" },
+    { "Already exists a server", AS_EEXIST, "the name is taken" },
+    { "still has connections", AS_EAGAIN, "it still holds connections" },
+    { "Only servers in maintenance", AS_EAGAIN, "it was put back into rotation meanwhile" },
+    { "elements pointing to it", AS_EINVAL, "a `use-server` or `track` line names it: remove that line" },
+    { "experimental", AS_EUNSUP, "this HAProxy is too old: 2.6 or newer is needed" },
+    { "Unknown command", AS_EUNSUP, "this is no runtime socket of HAProxy 2.6 or newer" },
+};
+
+/* Skips the severity "[3]: "; true when it, or its absence, means a refusal. */
+static bool is_refusal(const char **answer)
+{
+    const char *a = *answer;
+    if (!is_message(a))
+        return *a != '\0';
+    *answer = a + 3 + strspn(a + 3, ": ");
+    return a[1] <= '3';
+}
+
+int haproxy_cli_judge(const struct haproxy_cli *c, const char *what, const char *answer, struct as_error *err)
+{
+    if (!answer)
+        return as_fail(err, AS_EUNKNOWN, "HAProxy at %s did not answer `%s`", c->endpoint, what);
+    if (!is_refusal(&answer))
+        return AS_OK;
+    for (size_t i = 0; i < sizeof refusals / sizeof *refusals; i++)
+        if (strstr(answer, refusals[i].says))
+            return as_fail(err, refusals[i].rc, "HAProxy at %s refuses `%s`: %s", c->endpoint, what,
+                           refusals[i].advice);
+    char said[120];
+    size_t n = 0;
+    for (const char *p = answer; *p && n < sizeof said - 1; p++)
+        said[n++] = (unsigned char)*p < ' ' || *p == 127 ? ' ' : *p;
+    while (n > 0 && (said[n - 1] == ' ' || said[n - 1] == '.'))
+        n--;
+    said[n] = '\0';
+    return as_fail(err, AS_EINVAL, "HAProxy at %s refuses `%s`: %s", c->endpoint, what, said);
+}
+
+/* The number after "\nKEY: " or at the start of the text; -1 when there is none. */
+static long long info_number(const char *info, const char *key)
+{
+    size_t len = strlen(key);
+    for (const char *line = info; line; line = strchr(line, '\n')) {
+        line += *line == '\n';
+        if (strncmp(line, key, len) == 0 && line[len] == ':') {
+            char *rest;
+            long long value = strtoll(line + len + 1, &rest, 10);
+            return rest != line + len + 1 && value >= 0 ? value : -1;
+        }
+    }
+    return -1;
+}
+
+bool haproxy_epoch(const char *info, char *epoch, size_t size, bool *stopping)
+{
+    long long pid = info_number(info, "Pid"), start = info_number(info, "Start_time_sec");
+    if (pid < 0)
+        return false;
+    snprintf(epoch, size, "%lld@%lld", pid, start);
+    *stopping = info_number(info, "Stopping") > 0;
+    return true;
+}
+
+bool haproxy_name_ok(const char *name)
+{
+    static const char allowed[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_.:-";
+    size_t len = strlen(name);
+    return len > 0 && len < HAPROXY_NAME_MAX && strspn(name, allowed) == len;
+}
+
+bool haproxy_words_ok(const char *words)
+{
+    if (!*words)
+        return false;
+    for (const char *p = words; *p; p++)
+        if (*p < ' ' || *p > '~' || strchr(";\\<\"'#", *p))
+            return false;
+    return true;
+}

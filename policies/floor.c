@@ -1,0 +1,193 @@
+/* A floor by schedule: at least so many instances from a local time, for a duration, on some days.
+ * Says what holds now and nothing else: a tick missed, a restart or a clock set back changes nothing. */
+#include <stdlib.h>
+#include <string.h>
+
+#include "common.h"
+#include "schedule.h"
+
+struct floor_policy {
+    int count;
+    struct tz *tz;
+    struct schedule_date *dates;
+    struct schedule schedule;
+    /* The next window as of `searched`, so that a tick need not search a decade of days again. */
+    bool known, has_next;
+    int64_t searched;
+    struct schedule_window next;
+};
+
+static const struct as_option options[] = {
+    { .name = "count",
+      .type = AS_OPT_INT,
+      .flags = AS_OPT_REQUIRED,
+      .min = 1,
+      .max = POLICY_COUNT_MAX,
+      .help = "at least so many instances while inside the window" },
+    { .name = "start",
+      .type = AS_OPT_STRING,
+      .flags = AS_OPT_REQUIRED,
+      .help =
+          "local time at which the window begins (\"20:00\"), or date and time (\"2026-11-27 20:00\") for "
+          "just once" },
+    { .name = "duration",
+      .type = AS_OPT_DURATION,
+      .flags = AS_OPT_REQUIRED,
+      .min = 1000,
+      .max = SCHEDULE_DURATION_MAX * 1000.0,
+      .help = "how long it lasts, in elapsed time; may pass midnight" },
+    { .name = "days",
+      .type = AS_OPT_STRINGS,
+      .help = "weekdays on which it begins: mon tue wed thu fri sat sun; neither days nor dates: every day" },
+    { .name = "dates",
+      .type = AS_OPT_STRINGS,
+      .help = "further dates on which it begins: \"2026-11-27\", or \"12-24\" for each year" },
+    { .name = "timezone",
+      .type = AS_OPT_STRING,
+      .def = "UTC",
+      .help = "IANA name of the zone that start, days and dates are in, as \"Europe/Berlin\"" },
+    { 0 },
+};
+
+/* --- validation ---------------------------------------------------------------------------------- */
+
+/* "20:00", or a date before it, which then is the only day. */
+static int read_start(struct floor_policy *p, const struct as_settings *settings, struct as_error *err)
+{
+    const char *text = as_settings_str(settings, "start");
+    struct schedule *s = &p->schedule;
+    if (schedule_parse_time(text, &s->start))
+        return AS_OK;
+    char date[11] = "";
+    if (strlen(text) > sizeof date && (text[10] == ' ' || text[10] == 'T'))
+        memcpy(date, text, 10);
+    if (!schedule_parse_date(date, &p->dates[0]) || !schedule_parse_time(text + 11, &s->start))
+        return as_settings_fail(settings, "start", err,
+                                "\"%.40s\" is neither a time (\"20:00\") nor a date and time "
+                                "(\"2026-11-27 20:00\")",
+                                text);
+    if (as_settings_has(settings, "days") || as_settings_has(settings, "dates"))
+        return as_settings_fail(settings, "start", err,
+                                "has a date already: give just the time beside days or dates");
+    s->date_count = 1;
+    return AS_OK;
+}
+
+static int read_days(struct schedule *s, const struct as_settings *settings, struct as_error *err)
+{
+    for (size_t i = 0; i < as_settings_count(settings, "days"); i++) {
+        const char *text = as_settings_item(settings, "days", i);
+        int day = schedule_parse_weekday(text);
+        if (day < 0)
+            return as_settings_fail(settings, "days", err,
+                                    "\"%.40s\" is not a weekday: write mon tue wed thu fri sat sun", text);
+        s->weekdays |= 1u << day;
+    }
+    return AS_OK;
+}
+
+static int read_dates(struct floor_policy *p, const struct as_settings *settings, struct as_error *err)
+{
+    size_t n = as_settings_count(settings, "dates");
+    for (size_t i = 0; i < n; i++) {
+        const char *text = as_settings_item(settings, "dates", i);
+        if (!schedule_parse_date(text, &p->dates[i]))
+            return as_settings_fail(
+                settings, "dates", err,
+                "\"%.40s\" is not a date: write \"2026-11-27\", or \"11-27\" for each year", text);
+    }
+    if (n)
+        p->schedule.date_count = n;
+    return AS_OK;
+}
+
+static int read_zone(struct floor_policy *p, const struct as_settings *settings, struct as_error *err)
+{
+    struct as_error why;
+    int rc = tz_load(as_settings_str(settings, "timezone"), &p->tz, &why);
+    return rc ? as_settings_fail(settings, "timezone", err, "%s", why.msg) : AS_OK;
+}
+
+static void floor_fini(void *state)
+{
+    struct floor_policy *p = state;
+    tz_free(p->tz);
+    free(p->dates);
+    p->tz = NULL;
+    p->dates = NULL;
+}
+
+static int floor_init(void *state, const struct as_settings *settings, struct as_error *err)
+{
+    struct floor_policy *p = state;
+    struct schedule *s = &p->schedule;
+    size_t dates = as_settings_count(settings, "dates");
+    if (dates > SCHEDULE_DATES_MAX)
+        return as_settings_fail(settings, "dates", err, "has %zu dates, more than %d", dates,
+                                SCHEDULE_DATES_MAX);
+    p->dates = calloc(dates + 1, sizeof *p->dates);
+    if (!p->dates)
+        return as_fail(err, AS_ENOMEM, "out of memory for a schedule");
+    p->count = (int)as_settings_int(settings, "count");
+    s->duration = as_settings_ms(settings, "duration") / 1000;
+    int rc = read_start(p, settings, err);
+    if (!rc)
+        rc = read_days(s, settings, err);
+    if (!rc)
+        rc = read_dates(p, settings, err);
+    if (!rc)
+        rc = read_zone(p, settings, err);
+    if (rc) {
+        floor_fini(p);
+        return rc;
+    }
+    s->tz = p->tz;
+    s->dates = p->dates;
+    if (!s->weekdays && !s->date_count)
+        s->weekdays = SCHEDULE_EVERY_DAY;
+    return AS_OK;
+}
+
+/* --- decision ------------------------------------------------------------------------------------ */
+
+static bool next_window(struct floor_policy *p, int64_t t)
+{
+    bool still = p->known && t >= p->searched &&
+                 (p->has_next ? t < p->next.start : t - p->searched < AS_DAY / AS_SECOND);
+    if (!still) {
+        p->has_next = schedule_next(&p->schedule, t, &p->next);
+        p->searched = t;
+        p->known = true;
+    }
+    return p->has_next;
+}
+
+static void floor_decide(void *state, const struct as_view *view, struct as_proposal *out)
+{
+    struct floor_policy *p = state;
+    struct schedule_window w;
+    char from[64], to[64];
+    int64_t t = view->now_wall / 1000 - (view->now_wall % 1000 < 0);
+    if (schedule_inside(&p->schedule, t, &w)) {
+        out->kind = AS_FLOOR;
+        out->count = p->count;
+        policy_reason(out, "at least %d from %s until %s", p->count,
+                      schedule_text(p->tz, w.start, t, from, sizeof from),
+                      schedule_text(p->tz, w.end, t, to, sizeof to));
+    } else if (next_window(p, t)) {
+        policy_reason(out, "next from %s, at least %d",
+                      schedule_text(p->tz, p->next.start, t, from, sizeof from), p->count);
+    } else {
+        policy_reason(out, "no further window: every date of the schedule is past");
+    }
+}
+
+const struct as_policy_type as_policy_floor = {
+    .name = "floor",
+    .summary = "a floor by schedule: at least so many instances from a local time, for a duration",
+    .options = options,
+    .state_size = sizeof(struct floor_policy),
+    .init = floor_init,
+    .decide = floor_decide,
+    .fini = floor_fini,
+};
