@@ -19,6 +19,8 @@ OPT      ?= -O2 -g
 CFLAGS   ?= $(OPT)
 SANFLAGS := $(if $(SAN),-fsanitize=address$(comma)undefined -fno-sanitize-recover=all -fno-omit-frame-pointer)
 comma    := ,
+Q        := $(if $(V),,@)
+say       = $(if $(V),,@echo "  $(1)")
 HAVE     := $(shell pkg-config --exists $(PKGS) 2>/dev/null && echo yes)
 ifeq ($(HAVE),yes)
 PKG_CFLAGS := $(shell pkg-config --cflags $(PKGS))
@@ -48,16 +50,19 @@ all: ## build build/autoscale (installs missing packages first, when it can)
 
 $(B)/%.o: %.c
 	@mkdir -p $(@D)
-	$(CC) $(ALL_CFLAGS) -c $< -o $@
+	$(call say,CC   $<)
+	$(Q)$(CC) $(ALL_CFLAGS) -c $< -o $@
 
 $(LIB): $(CORE_OBJ)
-	@rm -f $@
-	ar rcs $@ $^
+	$(call say,AR   $@)
+	$(Q)rm -f $@ && ar rcs $@ $^
 
 $(BIN): $(MAIN_OBJ) $(LIB)
-	$(CC) $(ALL_CFLAGS) $(LDFLAGS) $(MAIN_OBJ) $(LIB) $(LDLIBS) -o $@
+	$(call say,LINK $@)
+	$(Q)$(CC) $(ALL_CFLAGS) $(LDFLAGS) $(MAIN_OBJ) $(LIB) $(LDLIBS) -o $@
 
 $(B)/tests/%: $(B)/tests/%.o $(LIB)
-	$(CC) $(ALL_CFLAGS) $(LDFLAGS) $< $(LIB) $(LDLIBS) -lcmocka -o $@
+	$(call say,LINK $@)
+	$(Q)$(CC) $(ALL_CFLAGS) $(LDFLAGS) $< $(LIB) $(LDLIBS) -lcmocka -o $@
 
 -include $(shell find $(B) -name '*.d' 2>/dev/null)

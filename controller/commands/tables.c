@@ -15,7 +15,8 @@ static bool is_quoted(enum as_option_type type)
     return type != AS_OPT_BOOL && type != AS_OPT_INT && type != AS_OPT_NUMBER && type != AS_OPT_GROUP;
 }
 
-/* "required", "\"30s\"" as it would be written, or "-"; a block that may be left out has no default to show. */
+/* "required", "\"30s\"" as it would be written, or "-"; a block that may be left
+ * out has no default to show. */
 static const char *default_text(const struct as_option *o, char *buf, size_t size)
 {
     if (o->flags & AS_OPT_REQUIRED)

@@ -1,6 +1,6 @@
-/* Lints: a configuration that is legal and will probably not do what its author thinks. Warnings only; each says
- * what would happen and what to write instead. Policies are looked at by the name of their type and
- * of their options, so that no policy has to know about another. */
+/* Lints: a configuration that is legal and will probably not do what its author thinks. Warnings only;
+ * each says what would happen and what to write instead. Policies are looked at by the names of their
+ * type and options, so that no policy has to know about another. */
 #include <math.h>
 #include <stdarg.h>
 #include <stdlib.h>

@@ -133,6 +133,27 @@ int as_settings_fail(const struct as_settings *s, const char *name, struct as_er
     return AS_EINVAL;
 }
 
+int settings_texts_new(struct settings_value *v, size_t count, bool keys)
+{
+    v->items = calloc(count ? count : 1, sizeof *v->items);
+    v->keys = keys ? calloc(count ? count : 1, sizeof *v->keys) : NULL;
+    return v->items && (v->keys || !keys) ? AS_OK : AS_ENOMEM;
+}
+
+int settings_texts_add(struct settings_value *v, const char *key, const char *item)
+{
+    char *k = key ? strdup(key) : NULL, *text = strdup(item);
+    if (!text || (key && !k)) {
+        free(k);
+        free(text);
+        return AS_ENOMEM;
+    }
+    if (key)
+        v->keys[v->count] = k;
+    v->items[v->count++] = text;
+    return AS_OK;
+}
+
 void settings_value_clear(struct settings_value *v)
 {
     free(v->text);

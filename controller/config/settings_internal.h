@@ -54,6 +54,9 @@ struct settings_scope {
 int settings_read(const struct settings_scope *scope, const config_setting_t *block,
                   const struct as_option *const *tables, struct as_settings **outs);
 
+/* Empty settings of a table, nothing set; NULL: out of memory. */
+struct as_settings *settings_new(const struct as_option *table, const char *path);
+
 /* Index of the option, or -1. */
 int settings_index(const struct as_settings *s, const char *name);
 /* True when the user wrote it. */
@@ -73,6 +76,10 @@ bool settings_value_equal(const struct as_option *option, const struct settings_
 /* The default of an option as a value (to be cleared), unset when there is none. AS_OK or AS_ENOMEM. */
 int settings_default(const struct as_option *option, struct settings_value *out);
 void settings_value_clear(struct settings_value *value);
+
+/* Room for `count` texts (with keys, for a map), and one more of them, copied. AS_OK or AS_ENOMEM. */
+int settings_texts_new(struct settings_value *v, size_t count, bool keys);
+int settings_texts_add(struct settings_value *v, const char *key, const char *item);
 
 /* NULL, or what is wrong with the text of a quantity; fills the value. */
 const char *settings_quantity(const struct as_option *option, const char *text, struct settings_value *value);

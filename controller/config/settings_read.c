@@ -235,27 +235,6 @@ static int read_text(struct reader *r)
     return r->value->text ? AS_OK : AS_ENOMEM;
 }
 
-static int strings_alloc(struct settings_value *v, size_t count, bool keys)
-{
-    v->items = calloc(count ? count : 1, sizeof *v->items);
-    v->keys = keys ? calloc(count ? count : 1, sizeof *v->keys) : NULL;
-    return v->items && (v->keys || !keys) ? AS_OK : AS_ENOMEM;
-}
-
-static int strings_add(struct settings_value *v, const char *key, const char *item)
-{
-    char *k = key ? strdup(key) : NULL, *text = strdup(item);
-    if (!text || (key && !k)) {
-        free(k);
-        free(text);
-        return AS_ENOMEM;
-    }
-    if (key)
-        v->keys[v->count] = k;
-    v->items[v->count++] = text;
-    return AS_OK;
-}
-
 /* The texts of an array or list, or of a map's members, in the order they stand. */
 static int read_texts(struct reader *r, bool map)
 {
@@ -264,14 +243,14 @@ static int read_texts(struct reader *r, bool map)
         return complain(r, "has %d entries, at most %d are read", length, ITEMS_CAP);
     if (length == 0 && r->option->flags & AS_OPT_REQUIRED)
         return complain(r, "must not be empty");
-    int rc = strings_alloc(r->value, (size_t)length, map);
+    int rc = settings_texts_new(r->value, (size_t)length, map);
     for (int i = 0; rc == AS_OK && i < length; i++) {
         const config_setting_t *item = config_setting_get_elem(r->node, (unsigned)i);
         struct reader one = *r;
         one.node = item;
         if (config_setting_type(item) == CONFIG_TYPE_STRING)
-            rc = strings_add(r->value, map ? config_setting_name(item) : NULL,
-                             item->value.sval ? item->value.sval : "");
+            rc = settings_texts_add(r->value, map ? config_setting_name(item) : NULL,
+                                    item->value.sval ? item->value.sval : "");
         else if (map)
             rc = complain(&one, "'%s' wants text in double quotes, not %s", config_setting_name(item),
                           found(item));
@@ -290,8 +269,8 @@ static int read_strings(struct reader *r)
     }
     if (!*text && r->option->flags & AS_OPT_REQUIRED)
         return complain(r, "must not be empty");
-    int rc = strings_alloc(r->value, 1, false);
-    return rc ? rc : strings_add(r->value, NULL, text);
+    int rc = settings_texts_new(r->value, 1, false);
+    return rc ? rc : settings_texts_add(r->value, NULL, text);
 }
 
 static int read_block(const struct settings_scope *scope, const config_setting_t *block,
@@ -364,89 +343,6 @@ static int read_by_type(struct reader *r)
     case AS_OPT_LIST: return read_list(r);
     default: return read_text(r);
     }
-}
-
-static int default_strings(const char *def, struct settings_value *out)
-{
-    size_t length = strlen(def), room = 1;
-    for (const char *s = def; *s; s++)
-        room += *s == ',';
-    int rc = strings_alloc(out, room, false);
-    if (rc || *def != '[')
-        return rc ? rc : strings_add(out, NULL, def);
-    char *copy = strndup(def + 1, length > 2 ? length - 2 : 0), *rest = NULL;
-    if (!copy)
-        return AS_ENOMEM;
-    for (char *s = strtok_r(copy, " ,", &rest); s && rc == AS_OK; s = strtok_r(NULL, " ,", &rest))
-        rc = strings_add(out, NULL, s);
-    free(copy);
-    return rc;
-}
-
-static struct as_settings *settings_new(const struct as_option *table, const char *path)
-{
-    struct as_settings *s = calloc(1, sizeof *s);
-    if (!s)
-        return NULL;
-    s->options = table;
-    while (table[s->option_count].name)
-        s->option_count++;
-    s->values = calloc(s->option_count + 1, sizeof *s->values);
-    s->path = strdup(path);
-    if (!s->values || !s->path) {
-        as_settings_free(s);
-        return NULL;
-    }
-    return s;
-}
-
-static int default_block(const struct as_option *option, struct settings_value *out)
-{
-    char path[80];
-    snprintf(path, sizeof path, "%s: ", option->name);
-    out->subs = calloc(1, sizeof *out->subs);
-    struct as_settings *s = out->subs ? settings_new(option->sub, path) : NULL;
-    if (!s)
-        return AS_ENOMEM;
-    out->subs[out->count++] = s;
-    int rc = AS_OK;
-    for (size_t i = 0; rc == AS_OK && i < s->option_count; i++)
-        rc = settings_default(&s->options[i], &s->values[i]);
-    return rc;
-}
-
-static int default_value(const struct as_option *option, struct settings_value *out)
-{
-    switch (option->type) {
-    case AS_OPT_BOOL: out->flag = strcmp(option->def, "true") == 0; return AS_OK;
-    case AS_OPT_INT:
-    case AS_OPT_NUMBER:
-    case AS_OPT_DURATION:
-    case AS_OPT_BYTES:
-    case AS_OPT_PERCENT:
-        if (settings_quantity(option, option->def, out) || !settings_in_range(option, out)) {
-            fprintf(stderr, "autoscale: bug: default '%s' of option '%s'\n", option->def, option->name);
-            abort();
-        }
-        return AS_OK;
-    case AS_OPT_STRINGS: return default_strings(option->def, out);
-    case AS_OPT_GROUP: return default_block(option, out);
-    case AS_OPT_MAP:
-    case AS_OPT_LIST: return AS_OK;
-    default: out->text = strdup(option->def); return out->text ? AS_OK : AS_ENOMEM;
-    }
-}
-
-int settings_default(const struct as_option *option, struct settings_value *out)
-{
-    *out = (struct settings_value){ 0 };
-    if (!option->def)
-        return AS_OK;
-    int rc = default_value(option, out);
-    out->set = true;
-    if (rc)
-        settings_value_clear(out);
-    return rc;
 }
 
 /* Reads one member into its slot. A wrong one is reported and leaves the slot empty. */

@@ -6,7 +6,7 @@ HERE=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 RUN=/run/autoscale-shop
 SITE=http://127.0.77.1:8080
 CONF=$HERE/autoscale.conf
-CURVE=${CURVE:-0s:20,8s:20,13s:440,33s:440,38s:20,62s:20}
+CURVE=${CURVE:-0s:20,8s:20,14s:440,34s:440,38s:20,62s:20}
 SLO_MS=1000
 MAX_CONNECTIONS=34 # 3 for superusers, 1 for autoscale, 3 in reserve: 27 left for the shop, 6 instances of 4
 
@@ -187,7 +187,7 @@ row() { # T RATE P95 FAILED
         printf '\n%5s %8s %9s %7s %7s %8s %7s %10s %7s\n' time load sessions queue wanted serving exist 'p95 ms' failed
     fi
     printf '%4ss %6s/s %9s %7s %7s %8s %7s %10s %7s  %s\n' "$1" "$2" "${sessions:--}" "${queue:--}" "${wanted:--}" \
-        "${serving:--}" "${footprint:--}" "$3" "$4" "$(bar "${serving:-0}")${note:+ $note}"
+        "${serving:--}" "${footprint:--}" "$3" "$4" "$(bar "${serving:-0}")${note:+ bound by $note}"
     [[ ${serving:-} =~ ^[0-9]+$ ]] && [ "$serving" -gt "$PEAK" ] && PEAK=$serving
     [[ ${note:-} != *db-headroom* ]] || LIMITED=1
 }
@@ -248,6 +248,7 @@ summarize() {
     [ "$(jq .ok <<<"$SUMMARY")" = "$orders" ] || { warn "demo: orders served and stored differ"; return 1; }
     [ "$left" = 0 ] || { warn "demo: instances are left"; return 1; }
     [ "$PEAK" -gt 2 ] || { warn "demo: the shop was not scaled out"; return 1; }
+    [ "$ins" != 0 ] || { warn "demo: the shop was not scaled in again"; return 1; }
 }
 
 check_programs

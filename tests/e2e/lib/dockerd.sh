@@ -14,12 +14,15 @@ _dk_curl() { # DIR PATH [curl option...]
     curl -s --noproxy '*' --unix-socket "$dir/docker.sock" "$@" "http://docker/v1.41$path"
 }
 
-# The processes whose command line names the daemon's run directory: dockerd, containerd, shims, proxies.
+# The processes of this daemon: those whose command line names its run directory (dockerd, containerd, shims),
+# and those whose root is a container's file system below its data (they outlive a killed daemon and shim).
 _dk_pids_of() { # DIR
     local p
     for p in /proc/[0-9]*; do
         [ "${p#/proc/}" = $$ ] || [ "${p#/proc/}" = "$BASHPID" ] && continue
-        grep -qaF -- "$1/exec" "$p/cmdline" 2>/dev/null && echo "${p#/proc/}"
+        grep -qasF -- "$1/exec" "$p/cmdline" ||
+            grep -qsE -- "^[0-9]+ [0-9]+ [0-9:]+ / / .*=$1/data/" "$p/mountinfo" || continue
+        echo "${p#/proc/}"
     done
 }
 
@@ -88,8 +91,6 @@ stop_dockerd() ( # DIR
     local rest b
     for b in $bridges; do ip link del "$b" 2>/dev/null; done
     rest=$(_dk_pids_of "$dir" | tr '\n' ' ')
-    # the containers' first processes are children of shims; a container ends with its first process
-    [ -z "$rest" ] || rest="$rest $(ps -o pid= --ppid "$rest" | tr '\n' ' ')"
     # shellcheck disable=SC2086
     [ -z "$rest" ] || { kill -KILL $rest 2>/dev/null; _dk_wait_gone 5 $rest; }
     awk -v d="$dir/" 'index($2, d) == 1 { print $2 }' /proc/self/mounts | sort -r |
