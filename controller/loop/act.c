@@ -255,8 +255,10 @@ void act_balanced(struct group *g, struct op *op)
     if (op->rc == AS_OK || (op->rc == AS_ENOENT && op->kind != OP_ADMIT)) {
         m->fails = 0;
         m->retry_at = 0;
+        m->unsure = m->unsure && op->kind != OP_ADMIT;
         return;
     }
+    m->unsure = m->unsure || op->rc == AS_EUNKNOWN;
     m->retry_at = now + (op->rc == AS_EAGAIN && op->kind == OP_EVICT ? AS_SECOND / 4 : retry_delay(++m->fails));
     if (op->rc == AS_EAGAIN && op->kind == OP_EVICT) /* still holds work: asked again until the deadline */
         return;

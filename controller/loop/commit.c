@@ -235,6 +235,7 @@ static int take_row(void *arg, const struct journal_instance *row)
         return 0;
     i->state = state == INST_CREATING ? INST_UNKNOWN : state; /* sent or not, only a list can tell */
     i->dirty = i->state != state;
+    i->compute_done = e->now; /* what the last process asked for may still be under way */
     i->since_wall = row->state_wall;
     i->since = e->now - (e->wall > row->state_wall ? e->wall - row->state_wall : 0);
     i->wanted_wall = row->wanted_wall;

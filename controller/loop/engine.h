@@ -94,6 +94,7 @@ struct host {               /* one compute endpoint of a group                  
     bool retired;           /* not in the configuration any more                                    */
     bool listing;
     as_time next_list, listed_at /* asked for, of the newest good list; 0 never */, failing_since;
+    as_time answers_since;  /* first good list since the start, or since it failed                  */
     struct as_error err;
     int tries;              /* lists that ended, good or bad, since the start                       */
     int room;               /* -1 not known                                                         */

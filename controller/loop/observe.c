@@ -6,7 +6,7 @@
 
 #include "../model/series.h"
 #include "../runtime/log.h"
-#include "engine.h"
+#include "plan.h"
 
 #define POOL_FAST 200 /* ms between lists of a balancer while some member is on its way */
 
@@ -204,9 +204,23 @@ static void wake_at(struct group *g, as_time when)
         g->due = when;
 }
 
+/* The list that settles what became of an unknown create is asked for as soon as it can tell. */
+static void hasten_lists(struct group *g)
+{
+    for (const struct instance *i = g->instances; i; i = i->next) {
+        if (i->state != INST_UNKNOWN || i->busy || i->host < 0)
+            continue;
+        struct host *h = &g->hosts[i->host];
+        as_time settled = unknown_settled(h, i) + 1;
+        if (h->listed_at < settled && h->next_list > settled && !h->failing_since)
+            h->next_list = settled;
+    }
+}
+
 static void list_hosts(struct group *g)
 {
     struct engine *e = g->engine;
+    hasten_lists(g);
     for (size_t k = 0; k < g->host_count; k++) {
         struct host *h = &g->hosts[k];
         if (h->listing || h->retired)

@@ -8,7 +8,6 @@
 #include "act.h"
 #include "plan.h"
 
-#define UNKNOWN_SETTLE (5 * AS_SECOND) /* a late create may still happen: look again after that */
 #define HOSTS_MAX 256
 
 struct planner {
@@ -35,9 +34,10 @@ void plan_fini(struct plan *p)
     *p = (struct plan){ 0 };
 }
 
+/* What is overdue waits for something else to happen, not for the time. */
 static void due_at(struct planner *p, as_time when)
 {
-    if (p->out->due == 0 || when < p->out->due)
+    if (when > p->now && (p->out->due == 0 || when < p->out->due))
         p->out->due = when;
 }
 
@@ -145,7 +145,7 @@ static void plan_admit(struct planner *p, const struct instance *i, bool also_he
     for (size_t k = 0; k < p->g->pool_count; k++) {
         const struct membership *m = &i->pools[k];
         bool out = m->state == AS_MEMBER_OUT || m->state == AS_MEMBER_DRAINING;
-        if (ready_to_call(p, &p->g->pools[k], m) && (!m->listed || (also_held_out && out)))
+        if (ready_to_call(p, &p->g->pools[k], m) && (!m->listed || ((also_held_out || m->unsure) && out)))
             add(p, STEP_ADMIT, i, m->listed ? "it is out of rotation" : "it is no member")->index = (int)k;
     }
 }
@@ -240,15 +240,19 @@ static void plan_destroying(struct planner *p, const struct instance *i)
         add(p, STEP_DESTROY, i, "%s", i->reason);
 }
 
+as_time unknown_settled(const struct host *h, const struct instance *i)
+{
+    as_time from = i->compute_done > h->answers_since ? i->compute_done : h->answers_since;
+    return from + UNKNOWN_SETTLE;
+}
+
 static void plan_unknown(struct planner *p, const struct instance *i)
 {
     if (i->busy || i->host < 0)
         return;
     const struct host *h = &p->g->hosts[i->host];
-    if (h->listed_at > i->compute_done + UNKNOWN_SETTLE && !i->listed)
+    if (h->listed_at > unknown_settled(h, i) && !i->listed)
         add(p, STEP_GONE, i, "%s does not have it: the create never happened", h->name);
-    else
-        due_at(p, i->compute_done + UNKNOWN_SETTLE);
 }
 
 static void plan_failed(struct planner *p, const struct instance *i)

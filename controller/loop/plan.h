@@ -5,6 +5,11 @@
 
 #include "engine.h"
 
+/* A create without an answer may still happen for so long after we gave up waiting, or after a host that
+ * hung came back: only a list asked for later than unknown_settled proves that it did not. */
+#define UNKNOWN_SETTLE (5 * AS_SECOND)
+as_time unknown_settled(const struct host *h, const struct instance *i);
+
 enum step_kind {
     STEP_WANT,     /* a new instance (id not chosen yet)                                              */
     STEP_LAUNCH,   /* create a WANTED instance on `host`                                              */

@@ -98,8 +98,11 @@ void reconcile_hosts(struct group *g, struct op *op)
     h->listing = false;
     h->tries++;
     g->dirty = true;
+    bool failed = h->failing_since || h->listed_at == 0;
     if (h->retired || !endpoint_ok(g, "host", h->name, &h->failing_since, &h->err, op))
         return;
+    if (failed)
+        h->answers_since = g->engine->now;
     h->listed_at = op->submitted;
     h->room = op->instances.room;
     for (struct instance *i = g->instances; i; i = i->next)

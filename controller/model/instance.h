@@ -33,6 +33,7 @@ bool inst_move_legal(enum inst_state from, enum inst_state to);
 struct membership {        /* how one balancer sees the instance                                      */
     bool listed;           /* in its newest list                                                      */
     bool busy;             /* a call about it is on its way                                           */
+    bool unsure;           /* a call about it had no answer: it may still be carried out              */
     enum as_member_state state;
     double held;           /* sessions                                                                */
     as_time listed_at;     /* when the newest list that was judged was asked for                      */

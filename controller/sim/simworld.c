@@ -49,6 +49,7 @@ struct simworld {
     struct delivery *heap;
     size_t count, cap;
     char hung[128], violation[320];
+    struct op *ghosts;
 };
 
 /* --- chance: xorshift64*, so that a seed means the same everywhere ---------------------------------- */
@@ -214,7 +215,8 @@ static void unmake_box(struct simworld *s, const char *id)
 static void take_seat(struct simworld *s, const struct sim_port *port, const char *id)
 {
     struct seat *m = find_seat(s, port->name, id);
-    if (!answers(s, find_box(s, id)))
+    const struct box *b = find_box(s, id);
+    if (b && (!b->ready_at || s->now < b->ready_at)) /* one that answered once and died since is another matter */
         broken(s, "G4: %s is admitted before it answers", id);
     if (!m) {
         m = calloc(1, sizeof *m);
@@ -237,7 +239,7 @@ static void drain_seat(struct simworld *s, struct seat *m)
     if (seat_up(s, m) && sim_up(s, m->group) == 1)
         broken(s, "G5: %s is the last serving member and is drained", m->id);
     m->draining = true;
-    m->quiet_at = s->now + jitter(s, s->p.session_ms);
+    m->quiet_at = s->now + s->p.session_ms / 2 + jitter(s, s->p.session_ms / 2);
 }
 
 static void leave_seat(struct simworld *s, struct seat *m, bool force)
@@ -389,17 +391,33 @@ static void submit(void *arg, struct op *op)
     push(s, op, s->now + took);
 }
 
+/* A write that a hung host has received is carried out when it goes on, long after anybody waits for it. */
+static void haunt(struct simworld *s, const struct op *op)
+{
+    struct op *ghost = op->kind >= OP_FIRST_WRITE ? calloc(1, sizeof *ghost) : NULL;
+    if (!ghost)
+        return;
+    *ghost = *op;
+    ghost->group = NULL;
+    ghost->source = NULL;
+    ghost->inst = NULL;
+    ghost->next = s->ghosts;
+    s->ghosts = ghost;
+}
+
 static void deliver(struct simworld *s)
 {
     struct delivery d = pop(s);
     const struct sim_port *port = d.op->port;
     s->now = d.at > s->now ? d.at : s->now;
     if (port && s->hung[0] && strcmp(port->name, s->hung) == 0)
+        haunt(s, d.op);
+    if (port && s->hung[0] && strcmp(port->name, s->hung) == 0)
         d.op->rc = (enum as_rc)as_fail(&d.op->err, d.op->kind >= OP_FIRST_WRITE ? AS_EUNKNOWN : AS_EAGAIN,
                                        "simulated: it hangs");
     else
         carry_out(s, d.op);
-    if (s->engine)
+    if (s->engine && (d.op->group || d.op->source)) /* else it was asked for by a process that is dead */
         engine_done(s->engine, d.op);
     else
         op_free(d.op);
@@ -486,6 +504,11 @@ void sim_free(struct simworld *s)
         return;
     while (s->count)
         op_free(pop(s).op);
+    while (s->ghosts) {
+        struct op *ghost = s->ghosts;
+        s->ghosts = ghost->next;
+        op_free(ghost);
+    }
     while (s->boxes) {
         struct box *b = s->boxes;
         s->boxes = b->next;
@@ -513,6 +536,7 @@ void sim_attach(struct simworld *s, struct engine *e)
     for (size_t k = 0; k < s->count; k++) { /* nobody is left to hear of these; the world still does them */
         s->heap[k].op->inst = NULL;
         s->heap[k].op->group = NULL;
+        s->heap[k].op->source = s->heap[k].op->kind == OP_POLL ? s->heap[k].op->source : NULL;
     }
     size_t n = s->count; /* a poll or a probe without an engine has no effect: drop them */
     struct delivery *old = s->heap;
@@ -590,9 +614,33 @@ void sim_kill(struct simworld *s, const char *group, int n)
         }
 }
 
+/* Going on, it does at once what it was asked for meanwhile. */
+static void go_on(struct simworld *s, const char *host)
+{
+    while (s->ghosts) {
+        struct op *ghost = s->ghosts;
+        s->ghosts = ghost->next;
+        ghost->next = NULL;
+        push(s, ghost, s->now + s->p.create_ms + jitter(s, s->p.create_jitter_ms));
+    }
+    size_t n = s->count;
+    struct delivery *old = s->heap;
+    s->heap = NULL;
+    s->count = s->cap = 0;
+    for (size_t k = 0; k < n; k++) {
+        const struct sim_port *port = old[k].op->port;
+        bool waited = port && strcmp(port->name, host) == 0 && old[k].at > s->now + s->p.create_ms;
+        push(s, old[k].op, waited ? s->now + s->p.create_ms : old[k].at);
+    }
+    free(old);
+}
+
 void sim_hang_host(struct simworld *s, const char *host, bool hung)
 {
+    bool was = strcmp(s->hung, host) == 0;
     snprintf(s->hung, sizeof s->hung, "%s", hung ? host : "");
+    if (was && !hung)
+        go_on(s, host);
 }
 
 void sim_lose_members(struct simworld *s)

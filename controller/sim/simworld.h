@@ -17,7 +17,7 @@ struct sim_params {
     as_time boot_ms;          /* created to answering; default 500                                      */
     as_time boot_jitter_ms;
     as_time member_rise_ms;   /* admitted to UP when the target answers; default 1000                   */
-    as_time session_ms;       /* longest session: a draining member holds sessions so long; default 0   */
+    as_time session_ms;       /* longest session: a draining member holds some for half of it to all    */
     double fail_create;       /* share of creates that fail and did not happen                          */
     double unknown_create;    /* share whose answer never comes: half of them happened                  */
     double never_boots;       /* share of instances that never answer                                   */

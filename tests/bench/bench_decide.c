@@ -1,0 +1,406 @@
+/* Decision cost: the daemon's own engine (observe, decide, plan, act, journal) over many groups in a world of
+ * memory that answers at once and costs nothing while the engine is on the clock. Only processor time
+ * spent inside engine_turn counts. Prints "key value" lines for tests/bench/run; it must never judge them.
+ *
+ *     bench_decide                    1,000 groups, then 10,000, of 10 instances and 5 series each
+ *     bench_decide GROUPS TICKS       one size, for a profiler
+ */
+#include <inttypes.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "../../controller/loop/engine.h"
+#include "../../controller/runtime/log.h"
+
+#define INSTANCES 10
+#define SERIES 5
+#define PER_SOURCE 100 /* groups that share a source */
+#define CALL_MS 2
+#define WALL_START 1795000000000
+
+struct site { /* what runs for one group: its host and its backend at once */
+    char name[AS_NAME_MAX];
+    size_t number, count;
+    char ids[INSTANCES][AS_ID_MAX];
+};
+
+struct bench {
+    size_t groups;
+    struct site *sites;
+    struct op *queue, **queue_tail;
+    as_time now;
+    uint32_t seed;
+    uint64_t writes;
+    struct engine *engine;
+};
+
+__attribute__((format(printf, 1, 2), noreturn)) static void die(const char *fmt, ...)
+{
+    va_list ap;
+    va_start(ap, fmt);
+    vfprintf(stderr, fmt, ap);
+    va_end(ap);
+    fputc('\n', stderr);
+    exit(1);
+}
+
+static uint32_t next_random(void *arg)
+{
+    struct bench *b = arg;
+    b->seed ^= b->seed << 13;
+    b->seed ^= b->seed >> 17;
+    b->seed ^= b->seed << 5;
+    return b->seed;
+}
+
+/* --- drivers that only have names: the world below answers for them -------------------------------------- */
+
+static int open_source(void *self, const struct as_settings *s, const char *endpoint, struct as_error *err)
+{
+    (void)self, (void)s, (void)endpoint, (void)err;
+    return AS_OK;
+}
+
+static int open_owned(void *self, const struct as_settings *s, const struct as_owner *owner, const char *endpoint,
+                      struct as_error *err)
+{
+    (void)self, (void)s, (void)owner, (void)endpoint, (void)err;
+    return AS_OK;
+}
+
+static void close_nothing(void *self)
+{
+    (void)self;
+}
+
+static const struct as_option endpoint_options[] = { { .name = "hosts", .type = AS_OPT_STRINGS, .help = "names" },
+                                                     { 0 } };
+static const struct as_series_doc series[] = {
+    { "s0", "units", "load", AS_MERGE_SUM }, { "s1", "units", "load", AS_MERGE_SUM },
+    { "s2", "units", "load", AS_MERGE_SUM }, { "s3", "units", "load", AS_MERGE_SUM },
+    { "s4", "units", "load", AS_MERGE_SUM }, { 0 },
+};
+static const struct as_source_driver source_driver = { .name = "memory", .summary = "memory", .options = endpoint_options,
+                                                       .series = series, .has_objects = true, .open = open_source,
+                                                       .close = close_nothing };
+static const struct as_compute_driver compute_driver = { .name = "memory", .summary = "memory",
+                                                         .options = endpoint_options, .endpoints = "hosts",
+                                                         .open = open_owned, .close = close_nothing };
+static const struct as_balancer_driver balancer_driver = { .name = "memory", .summary = "memory",
+                                                           .options = endpoint_options, .endpoints = "hosts",
+                                                           .open = open_owned, .close = close_nothing };
+static const struct as_source_driver *const sources[] = { &source_driver, NULL };
+static const struct as_compute_driver *const computes[] = { &compute_driver, NULL };
+static const struct as_balancer_driver *const balancers[] = { &balancer_driver, NULL };
+static const struct as_registry registry = { sources, computes, balancers, as_policy_types };
+
+/* --- the world in memory ------------------------------------------------------------------------------------ */
+
+static struct site *site_of(struct bench *b, const char *group)
+{
+    return &b->sites[strtoul(group + 1, NULL, 10)];
+}
+
+static void *bind_source(void *arg, struct cfg_hold *hold, const struct cfg_source *s, const char *endpoint,
+                         struct as_error *err)
+{
+    struct bench *b = arg;
+    (void)hold, (void)endpoint, (void)err;
+    return &b->sites[strtoul(s->name + 2, NULL, 10) * PER_SOURCE];
+}
+
+static void *bind_group(void *arg, struct cfg_hold *hold, const struct cfg_group *g, const char *endpoint,
+                        struct as_error *err)
+{
+    (void)hold, (void)endpoint, (void)err;
+    return site_of(arg, g->name);
+}
+
+static void unbind(void *arg, void *port)
+{
+    (void)arg, (void)port;
+}
+
+static void submit(void *arg, struct op *op)
+{
+    struct bench *b = arg;
+    op->next = NULL;
+    *b->queue_tail = op;
+    b->queue_tail = &op->next;
+}
+
+/* Each group's load wanders a little around ten instances' worth, so that every value is new at every poll and
+ * no decision changes: the common case, and the one that is paid for all day. */
+static void answer_poll(struct bench *b, struct op *op)
+{
+    const struct site *first = op->port;
+    for (size_t k = 0; k < PER_SOURCE && first->number + k < b->groups; k++)
+        for (size_t s = 0; s < SERIES; s++) {
+            double wander = (double)((b->now / 1000 + (as_time)(first->number + k + s)) % 10) / 2.0;
+            as_samples_add(&op->samples, first[k].name, series[s].name, 96.0 + wander, 1, NULL);
+        }
+}
+
+static void answer_list(const struct site *site, struct op *op)
+{
+    op->instances.room = -1;
+    for (size_t k = 0; k < site->count; k++) {
+        struct as_instance *i = as_instances_add(&op->instances);
+        if (!i)
+            die("out of memory");
+        snprintf(i->id, sizeof i->id, "%s", site->ids[k]);
+        snprintf(i->address, sizeof i->address, "10.0.0.1");
+        i->port = 8080;
+        i->state = AS_RUN_RUNNING;
+    }
+}
+
+static void answer_members(const struct site *site, struct op *op)
+{
+    snprintf(op->members.epoch, sizeof op->members.epoch, "1");
+    for (size_t k = 0; k < site->count; k++) {
+        struct as_member *m = as_members_add(&op->members);
+        if (!m)
+            die("out of memory");
+        snprintf(m->id, sizeof m->id, "%s", site->ids[k]);
+        snprintf(m->address, sizeof m->address, "10.0.0.1");
+        m->port = 8080;
+        m->state = AS_MEMBER_UP;
+        m->weight = 100;
+        m->held = 3;
+    }
+}
+
+static void answer(struct bench *b, struct op *op)
+{
+    struct site *site = op->port;
+    b->writes += op->kind >= OP_FIRST_WRITE;
+    switch (op->kind) {
+    case OP_POLL: answer_poll(b, op); break;
+    case OP_LIST: answer_list(site, op); break;
+    case OP_MEMBERS: answer_members(site, op); break;
+    case OP_CREATE:
+        if (site->count == INSTANCES)
+            die("an instance too many was asked for");
+        snprintf(site->ids[site->count++], AS_ID_MAX, "%s", op->target.id);
+        snprintf(op->created.address, sizeof op->created.address, "10.0.0.1");
+        op->created.port = 8080;
+        break;
+    case OP_PROBE:
+    case OP_DESTROY:
+    case OP_ADMIT:
+    case OP_DRAIN:
+    case OP_EVICT:
+    case OP_KINDS: break;
+    }
+    op->rc = AS_OK;
+}
+
+static void answer_all(struct bench *b)
+{
+    struct op *op = b->queue;
+    b->queue = NULL;
+    b->queue_tail = &b->queue;
+    while (op) {
+        struct op *next = op->next;
+        answer(b, op);
+        engine_done(b->engine, op);
+        op = next;
+    }
+}
+
+/* --- set-up --------------------------------------------------------------------------------------------------- */
+
+static void write_config(const struct bench *b, const char *path)
+{
+    FILE *f = fopen(path, "w");
+    if (!f)
+        die("cannot write %s", path);
+    fprintf(f, "controller = { interval = \"2s\"; log_level = \"error\"; };\nsources = {\n");
+    for (size_t k = 0; k < b->groups; k += PER_SOURCE)
+        fprintf(f, "  lb%zu = { driver = \"memory\"; };\n", k / PER_SOURCE);
+    fprintf(f, "};\ngroups = {\n");
+    for (size_t k = 0; k < b->groups; k++) {
+        fprintf(f, "  g%zu = { min = %d; max = 20; compute = { driver = \"memory\"; hosts = [ \"host\" ]; launches = 20; };\n"
+                   "    balancer = { driver = \"memory\"; hosts = [ \"lb\" ]; }; health = { tcp = false; };\n    policies = [ ",
+                k, INSTANCES);
+        for (int s = 0; s < SERIES; s++)
+            fprintf(f, "%s\"p%zu-%d\"", s ? ", " : "", k, s);
+        fprintf(f, " ]; };\n");
+    }
+    fprintf(f, "};\npolicies = {\n");
+    for (size_t k = 0; k < b->groups; k++)
+        for (int s = 0; s < SERIES; s++)
+            fprintf(f, "  p%zu-%d = { type = \"target\"; metric = \"lb%zu.g%zu.s%d\"; per_instance = 10.0; };\n", k, s,
+                    k / PER_SOURCE, k, s);
+    fprintf(f, "};\n");
+    if (fclose(f) != 0)
+        die("cannot write %s", path);
+}
+
+static struct cfg_hold *load_config(const char *path)
+{
+    struct cfg *cfg = NULL;
+    struct cfg_problems problems = { 0 };
+    char line[700];
+    if (config_load(path, &registry, &cfg, &problems) != AS_OK)
+        die("%s", problems.count ? config_problem_text(&problems.items[0], line, sizeof line) : "the configuration fails");
+    config_problems_fini(&problems);
+    struct cfg_hold *hold = cfg_hold_new(cfg);
+    if (!hold)
+        die("out of memory");
+    return hold;
+}
+
+static void make_sites(struct bench *b)
+{
+    b->sites = calloc(b->groups, sizeof *b->sites);
+    if (!b->sites)
+        die("out of memory");
+    for (size_t k = 0; k < b->groups; k++) {
+        b->sites[k].number = k;
+        snprintf(b->sites[k].name, sizeof b->sites[k].name, "g%zu", k);
+    }
+}
+
+/* --- measuring -------------------------------------------------------------------------------------------------- */
+
+static double cpu_ms(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_THREAD_CPUTIME_ID, &t);
+    return (double)t.tv_sec * 1e3 + (double)t.tv_nsec / 1e6;
+}
+
+/* One turn and what it asks for, answered CALL_MS later. Returns the milliseconds of the turn. */
+static double turn(struct bench *b, as_time until)
+{
+    as_time next = engine_next(b->engine);
+    if (next > until) {
+        b->now = until;
+        return 0;
+    }
+    b->now = next > b->now ? next : b->now;
+    double before = cpu_ms();
+    engine_turn(b->engine, b->now, WALL_START + b->now);
+    double spent = cpu_ms() - before;
+    if (b->queue) {
+        b->now += CALL_MS;
+        answer_all(b);
+    }
+    return spent;
+}
+
+/* Everything of one interval: polls, lists and members come in, all groups decide, plan and are journalled. */
+static double interval(struct bench *b)
+{
+    as_time until = b->now + b->engine->cfg->interval;
+    double spent = 0;
+    while (b->now < until)
+        spent += turn(b, until);
+    return spent;
+}
+
+static bool settled(const struct bench *b)
+{
+    for (const struct group *g = b->engine->groups; g; g = g->next)
+        if (!g->decided || g->decision.blind || group_serving(g) != INSTANCES)
+            return false;
+    return true;
+}
+
+static int by_value(const void *a, const void *b)
+{
+    double x = *(const double *)a, y = *(const double *)b;
+    return (x > y) - (x < y);
+}
+
+/* Prints the cost; returns the mean microseconds per instance and tick. */
+static double measure(struct bench *b, size_t ticks)
+{
+    for (int k = 0; k < 60 && !settled(b); k++)
+        interval(b);
+    if (!settled(b))
+        die("the groups do not come to serve");
+    interval(b);
+    double *spent = calloc(ticks, sizeof *spent), sum = 0;
+    if (!spent)
+        die("out of memory");
+    uint64_t writes = b->writes;
+    for (size_t k = 0; k < ticks; k++)
+        sum += spent[k] = interval(b);
+    if (b->writes != writes || !settled(b))
+        die("something was done although nothing changed");
+    qsort(spent, ticks, sizeof *spent, by_value);
+    double per_instance = sum * 1000 / (double)ticks / (double)(b->groups * INSTANCES);
+    printf("groups %zu instances %zu series %zu ticks %zu mean_ms %.3f median_ms %.3f worst_ms %.3f us_per_instance %.4f\n",
+           b->groups, b->groups * INSTANCES, b->groups * SERIES, ticks, sum / (double)ticks, spent[ticks / 2],
+           spent[ticks - 1], per_instance);
+    fflush(stdout);
+    free(spent);
+    return per_instance;
+}
+
+static double run(const char *dir, size_t groups, size_t ticks)
+{
+    struct bench b = { .groups = groups, .seed = 2463534242u, .now = 1000 };
+    struct world w = { .arg = &b, .act = true, .bind_source = bind_source, .bind_compute = bind_group,
+                       .bind_balancer = bind_group, .unbind = unbind, .submit = submit, .random = next_random };
+    struct as_error err = { 0 };
+    struct journal *journal = NULL;
+    char conf[256], state[256];
+    snprintf(conf, sizeof conf, "%s/%zu.conf", dir, groups);
+    snprintf(state, sizeof state, "%s/%zu.db", dir, groups);
+    b.queue_tail = &b.queue;
+    make_sites(&b);
+    write_config(&b, conf);
+    struct cfg_hold *hold = load_config(conf);
+    if (journal_open(state, "autoscale", JOURNAL_WRITE, &journal, &err) != AS_OK ||
+        engine_new(&w, hold, journal, b.now, WALL_START + b.now, &b.engine, &err) != AS_OK)
+        die("%s", err.msg);
+    double cost = measure(&b, ticks);
+    answer_all(&b);
+    engine_free(b.engine);
+    journal_close(journal);
+    cfg_hold_put(hold);
+    free(b.sites);
+    return cost;
+}
+
+static void remove_files(const char *dir, size_t groups)
+{
+    static const char *const suffixes[] = { ".conf", ".db", ".db-wal", ".db-shm", ".db.lock" };
+    char path[256];
+    for (size_t k = 0; k < sizeof suffixes / sizeof *suffixes; k++) {
+        snprintf(path, sizeof path, "%s/%zu%s", dir, groups, suffixes[k]);
+        unlink(path);
+    }
+}
+
+int main(int argc, char **argv)
+{
+    char dir[] = "/tmp/autoscale-bench-XXXXXX";
+    if (!mkdtemp(dir))
+        die("cannot make a directory in /tmp");
+    log_set_level(LOG_LEVEL_ERROR);
+    if (argc > 2) {
+        size_t groups = strtoul(argv[1], NULL, 10), ticks = strtoul(argv[2], NULL, 10);
+        if (groups < 1 || ticks < 1)
+            die("usage: %s [GROUPS TICKS]", argv[0]);
+        run(dir, groups, ticks);
+        remove_files(dir, groups);
+    } else {
+        double few = run(dir, 1000, 90);
+        remove_files(dir, 1000);
+        double many = run(dir, 10000, 60);
+        remove_files(dir, 10000);
+        printf("growth %.3f\n", many / few);
+    }
+    rmdir(dir);
+    return 0;
+}
