@@ -7,6 +7,7 @@
 extern const struct as_source_driver as_source_haproxy;
 extern const struct as_source_driver as_source_postgresql;
 extern const struct as_compute_driver as_compute_docker;
+extern const struct as_compute_driver as_compute_process;
 extern const struct as_balancer_driver as_balancer_haproxy;
 
 const struct as_source_driver *const as_source_drivers[] = {
@@ -17,6 +18,7 @@ const struct as_source_driver *const as_source_drivers[] = {
 
 const struct as_compute_driver *const as_compute_drivers[] = {
     &as_compute_docker,
+    &as_compute_process,
     NULL,
 };
 

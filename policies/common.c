@@ -3,6 +3,7 @@
 #include <math.h>
 #include <stdarg.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "common.h"
@@ -87,9 +88,36 @@ void policy_reason(struct as_proposal *out, const char *fmt, ...)
     va_end(ap);
 }
 
+/* printf of a double is most of what a proposal costs; this gives the same text for hundredths of common size. */
+static bool hundredths(double x, struct policy_text *t)
+{
+    double scaled = x * 100, whole = rint(scaled);
+    if (!(fabs(x) < 1e7) || fabs(fabs(scaled - whole) - 0.5) < 1e-6) /* a tie is decided by digits that are lost here */
+        return false;
+    char digits[24], *p = digits + sizeof digits - 1;
+    long n = labs((long)whole), part = n % 100;
+    *p = '\0';
+    if (part) {
+        if (part % 10)
+            *--p = (char)('0' + part % 10);
+        *--p = (char)('0' + part / 10);
+        *--p = '.';
+    }
+    n /= 100;
+    do
+        *--p = (char)('0' + n % 10);
+    while ((n /= 10) > 0);
+    if (whole < 0)
+        *--p = '-';
+    memcpy(t->s, p, (size_t)(digits + sizeof digits - p));
+    return true;
+}
+
 struct policy_text policy_num(double x)
 {
     struct policy_text t;
+    if (hundredths(x, &t))
+        return t;
     if (fabs(x) >= 1e15) {
         snprintf(t.s, sizeof t.s, "%.3g", x);
         return t;

@@ -3,6 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "../model/formula.h"
 #include "loader.h"
 
 #define NAMES_MAX 128
@@ -147,9 +148,14 @@ static int policy_read(struct loader *l, struct cfg_policy *p, const config_sett
     as_settings_free(parts[0]);
     p->settings = parts[1];
     for (const struct as_option *o = p->type->options; rc != AS_ENOMEM && o->name; o++) {
-        struct metric m = { .option = o->name };
-        if (o->type == AS_OPT_METRIC && (m.text = as_settings_str(p->settings, o->name)) != NULL)
+        const char *text = o->type == AS_OPT_METRIC ? as_settings_str(p->settings, o->name) : NULL;
+        struct formula f;
+        if (!text || formula_parse(text, &f, NULL) != AS_OK)
+            continue;
+        for (int k = 0; k < f.metric_count; k++) {
+            struct metric m = { .option = o->name, .text = f.metrics[k] };
             check_metric(l, p, where, &m);
+        }
     }
     if (rc == AS_OK)
         rc = make_canon(p);

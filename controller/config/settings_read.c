@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "../model/formula.h"
 #include "settings_internal.h"
 #include "units.h"
 
@@ -208,19 +209,30 @@ static int check_choice(const struct reader *r, const char *text)
     return complain(r, "\"%.60s\" is none of %s%s", text, all, suggest_text(&near, hint, sizeof hint));
 }
 
-static int check_text(const struct reader *r, const char *text)
+/* One metric or a formula of several; where they come from is looked up when all sources are known. */
+static int check_formula(const struct reader *r, const char *text)
 {
     char source[AS_NAME_MAX], object[AS_NAME_MAX], series[AS_NAME_MAX];
+    struct as_error err = { 0 };
+    struct formula f;
+    if (formula_parse(text, &f, &err) != AS_OK)
+        return complain(r, "\"%.80s\" is no formula: %s", text, err.msg);
+    for (int k = 0; k < f.metric_count; k++)
+        if (!config_metric_split(f.metrics[k], source, object, series))
+            return complain(r, "\"%.80s\" is not a metric: write \"source.series\" or \"source.object.series\"",
+                            f.metrics[k]);
+    return AS_OK;
+}
+
+static int check_text(const struct reader *r, const char *text)
+{
     enum as_option_type type = r->option->type;
     bool must = r->option->flags & AS_OPT_REQUIRED || type == AS_OPT_FILE || type == AS_OPT_SECRET;
     if (!*text && must)
         return complain(r, "must not be empty");
     if (type == AS_OPT_CHOICE)
         return check_choice(r, text);
-    if (type == AS_OPT_METRIC && !config_metric_split(text, source, object, series))
-        return complain(r, "\"%.80s\" is not a metric: write \"source.series\" or \"source.object.series\"",
-                        text);
-    return AS_OK;
+    return type == AS_OPT_METRIC ? check_formula(r, text) : AS_OK;
 }
 
 static int read_text(struct reader *r)

@@ -226,7 +226,7 @@ void act_destroyed(struct group *g, struct op *op)
     i->busy = false;
     i->compute_done = g->engine->now;
     if (i->host >= 0)
-        g->hosts[i->host].next_list = g->engine->now;
+        g->hosts[i->host].next_list = g->hosts[i->host].destroyed_at = g->engine->now;
     if (op->rc == AS_OK || op->rc == AS_ENOENT) {
         instance_move(i, INST_GONE, "destroyed on %s", i->host_name);
         return;

@@ -166,27 +166,45 @@ static as_time longest_window(const struct cfg_policy *c)
     return most > AS_DAY ? AS_DAY : most;
 }
 
-static bool bind_inputs(struct source *sources, struct policy_run *run)
+/* A formula's results make a series of their own, kept over a rebinding. */
+static bool bind_input(struct engine *e, struct source *sources, as_time window, struct policy_input *in,
+                       const char *text)
+{
+    as_time oldest = 0;
+    if (!text)
+        return true;
+    if (formula_parse(text, &in->formula, NULL) != AS_OK)
+        return false;
+    window = in->formula.longest > window ? in->formula.longest : window;
+    for (int k = 0; k < in->formula.metric_count; k++) {
+        in->bound[k] = bind_metric(sources, in->formula.metrics[k], window, &in->owners[k]);
+        if (!in->bound[k])
+            return false;
+        oldest = in->owners[k]->cfg->max_age > oldest ? in->owners[k]->cfg->max_age : oldest;
+    }
+    if (!formula_is_plain(&in->formula) && !in->own)
+        in->own = series_new(text, (size_t)(window / e->cfg->interval) + SERIES_LEAST, oldest);
+    return formula_is_plain(&in->formula) || in->own;
+}
+
+static bool bind_inputs(struct engine *e, struct source *sources, struct policy_run *run)
 {
     size_t k = 0;
     for (const struct as_option *o = run->cfg->type->options; o && o->name; o++) {
         if (o->type != AS_OPT_METRIC)
             continue;
-        const char *metric = as_settings_str(run->cfg->settings, o->name);
-        struct binding *b = metric ? bind_metric(sources, metric, longest_window(run->cfg), &run->owners[k]) : NULL;
-        if (metric && !b)
+        struct policy_input *in = &run->sources[k];
+        if (!bind_input(e, sources, longest_window(run->cfg), in, as_settings_str(run->cfg->settings, o->name)))
             return false;
-        run->inputs[k] = b ? b->series : NULL;
-        run->bound[k++] = b;
+        run->inputs[k++] = in->own ? in->own : in->bound[0] ? in->bound[0]->series : NULL;
     }
     return true;
 }
 
 bool group_rebind_inputs(struct engine *e, struct source *sources, struct group *g)
 {
-    (void)e;
     for (size_t p = 0; p < g->policy_count; p++)
-        if (!bind_inputs(sources, &g->policies[p]))
+        if (!bind_inputs(e, sources, &g->policies[p]))
             return false;
     return true;
 }
@@ -200,9 +218,8 @@ static int policy_open(struct policy_run *run, struct cfg_hold *hold, const stru
     run->input_count = n;
     run->state = calloc(1, c->type->state_size ? c->type->state_size : 1);
     run->inputs = calloc(n ? n : 1, sizeof(struct as_series *));
-    run->bound = calloc(n ? n : 1, sizeof(struct binding *));
-    run->owners = calloc(n ? n : 1, sizeof(struct source *));
-    if (!run->state || !run->inputs || !run->bound || !run->owners)
+    run->sources = calloc(n ? n : 1, sizeof *run->sources);
+    if (!run->state || !run->inputs || !run->sources)
         return as_fail(err, AS_ENOMEM, "out of memory");
     int rc = c->type->init(run->state, c->settings, err);
     if (rc == AS_OK)
@@ -216,8 +233,9 @@ static void policy_close(struct policy_run *run)
         run->cfg->type->fini(run->state);
     free(run->state);
     free(run->inputs);
-    free(run->bound);
-    free(run->owners);
+    for (size_t k = 0; run->sources && k < run->input_count; k++)
+        series_free(run->sources[k].own);
+    free(run->sources);
     cfg_hold_put(run->hold);
 }
 
@@ -299,7 +317,7 @@ struct group *group_bind(struct engine *e, struct cfg_hold *hold, const struct c
     g->cfg = c;
     g->hold = cfg_hold_get(hold);
     g->desired = -1;
-    g->dirty = true;
+    g->dirty = g->touched = true;
     if (group_fill(e, g, hold, err) != AS_OK) {
         group_free(e, g);
         return NULL;

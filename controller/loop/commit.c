@@ -123,7 +123,7 @@ static int write_events(struct engine *e, struct as_error *err)
 static int write_samples(struct engine *e, struct as_error *err)
 {
     for (struct source *s = e->sources; s; s = s->next)
-        for (size_t k = 0; k < s->binding_count; k++)
+        for (size_t k = 0; s->minutes_wait && k < s->binding_count; k++)
             if (s->bindings[k]->closed.count) {
                 int rc = journal_put_sample(e->journal, &s->bindings[k]->closed, err);
                 if (rc != AS_OK)
@@ -132,21 +132,28 @@ static int write_samples(struct engine *e, struct as_error *err)
     return AS_OK;
 }
 
-static bool anything_to_write(const struct engine *e)
+static bool group_has_rows(const struct group *g)
+{
+    if (g->desired_dirty)
+        return true;
+    for (const struct instance *i = g->instances; i; i = i->next)
+        if (i->dirty)
+            return true;
+    return false;
+}
+
+static bool anything_to_write(struct engine *e)
 {
     if (e->transaction || e->events || e->outbox)
         return true;
-    for (const struct group *g = e->groups; g; g = g->next) {
-        if (g->desired_dirty)
+    for (struct group *g = e->groups; g; g = g->next) {
+        if (g->touched && group_has_rows(g))
             return true;
-        for (const struct instance *i = g->instances; i; i = i->next)
-            if (i->dirty)
-                return true;
+        g->touched = false;
     }
     for (const struct source *s = e->sources; s; s = s->next)
-        for (size_t k = 0; k < s->binding_count; k++)
-            if (s->bindings[k]->closed.count)
-                return true;
+        if (s->minutes_wait)
+            return true;
     return false;
 }
 
@@ -165,11 +172,15 @@ static void written(struct engine *e)
     }
     e->events_tail = &e->events;
     e->event_count = 0;
-    for (struct source *s = e->sources; s; s = s->next)
-        for (size_t k = 0; k < s->binding_count; k++)
+    for (struct source *s = e->sources; s; s = s->next) {
+        for (size_t k = 0; s->minutes_wait && k < s->binding_count; k++)
             s->bindings[k]->closed.count = 0;
+        s->minutes_wait = false;
+    }
     for (struct group *g = e->groups; g; g = g->next) {
-        g->desired_dirty = false;
+        if (!g->touched)
+            continue;
+        g->touched = g->desired_dirty = false;
         for (struct instance *i = g->instances; i; i = i->next)
             i->dirty = false;
     }
@@ -205,7 +216,8 @@ void engine_commit(struct engine *e)
         return;
     int rc = write_events(e, &err);
     for (struct group *g = e->groups; g && rc == AS_OK; g = g->next)
-        rc = write_group(e, g, &err);
+        if (g->touched)
+            rc = write_group(e, g, &err);
     if (rc == AS_OK)
         rc = write_samples(e, &err);
     crash_on_states(e, "before");

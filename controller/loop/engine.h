@@ -14,6 +14,7 @@
 
 #include "../config/config.h"
 #include "../journal/journal.h"
+#include "../model/formula.h"
 #include "../model/instance.h"
 #include "decide.h"
 #include "op.h"
@@ -74,6 +75,7 @@ struct source {
     as_time next_poll;
     int round_open;         /* feeds of this round that have not answered yet                       */
     bool fresh_round;       /* something came in since the bindings were last merged                */
+    bool minutes_wait;      /* some binding has a minute ready to write                             */
     int inflight;
     bool retired;
     struct source *next;
@@ -99,6 +101,7 @@ struct host {               /* one compute endpoint of a group                  
     int tries;              /* lists that ended, good or bad, since the start                       */
     int room;               /* -1 not known                                                         */
     int launching;          /* creates under way                                                    */
+    as_time destroyed_at;   /* the newest destroy ended: a list asked for before tells nothing of it */
     struct backoff launch;
 };
 
@@ -115,13 +118,19 @@ struct pool {               /* one balancer endpoint of a group                 
     bool refused;           /* AS_EINVAL, AS_EAUTH: cannot be driven as it is                       */
 };
 
+struct policy_input {       /* what one AS_OPT_METRIC option reads                                 */
+    struct formula formula; /* metric_count 0: the option was not given                             */
+    struct binding *bound[FORMULA_METRICS];
+    struct source *owners[FORMULA_METRICS];
+    struct as_series *own;  /* a formula's results; NULL for one plain metric                       */
+};
+
 struct policy_run {
     const struct cfg_policy *cfg;
     struct cfg_hold *hold;
     void *state;
-    const struct as_series **inputs;
-    struct binding **bound; /* same order; NULL where not given                                     */
-    struct source **owners;
+    const struct as_series **inputs; /* what the policy is shown                                    */
+    struct policy_input *sources;    /* same order                                                  */
     size_t input_count;
 };
 
@@ -150,6 +159,8 @@ struct group {
     int lead_count, lead_next;
     char blocked[160];      /* why fewer launches than wanted, or ""                                */
     bool dirty;             /* look at it in this turn                                              */
+    bool touched;           /* looked at since the last commit: only then may there be rows to write */
+    int gone;               /* instances that are proven gone and not yet freed                     */
     as_time due;            /* look at it then                                                      */
     bool retired;
     int inflight;

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "../model/series.h"
 #include "../runtime/log.h"
 #include "engine.h"
 #include "report.h"
@@ -78,6 +79,30 @@ const struct pool *group_refused(const struct group *g)
 
 /* --- proposals -------------------------------------------------------------------------------------- */
 
+static bool input_failing(const struct policy_input *in)
+{
+    for (int k = 0; k < in->formula.metric_count; k++)
+        if (source_failing(in->owners[k]))
+            return true;
+    return false;
+}
+
+/* Formulas are worked out once per decision; a result that is missing is not added, so that it ages. */
+static void work_out(struct policy_run *run, as_time now)
+{
+    for (size_t k = 0; k < run->input_count; k++) {
+        struct policy_input *in = &run->sources[k];
+        const struct as_series *read[FORMULA_METRICS];
+        if (!in->own)
+            continue;
+        for (int m = 0; m < in->formula.metric_count; m++)
+            read[m] = in->bound[m]->series;
+        struct as_reading r = formula_eval(&in->formula, read, now);
+        if (r.fresh == AS_FRESH)
+            series_push(in->own, now, r.value, r.partial);
+    }
+}
+
 static void record_inputs(const struct policy_run *run, as_time now, struct proposal_record *r)
 {
     r->input_count = 0;
@@ -87,7 +112,7 @@ static void record_inputs(const struct policy_run *run, as_time now, struct prop
         struct input_record *in = &r->inputs[r->input_count++];
         in->metric = as_series_name(run->inputs[k]);
         in->reading = as_series_read(run->inputs[k], now, AS_LAST, 0, 0);
-        in->failing = source_failing(run->owners[k]);
+        in->failing = input_failing(&run->sources[k]);
     }
 }
 
@@ -104,6 +129,7 @@ static void propose(struct group *g, const struct as_view *base)
         struct policy_run *run = &g->policies[p];
         struct proposal_record *r = &g->decision.proposals[p];
         struct as_view v;
+        work_out(run, g->engine->now);
         view_for(run, base, &v);
         r->policy = run->cfg->name;
         r->type = run->cfg->type->name;

@@ -90,7 +90,8 @@ void instance_move(struct instance *i, enum inst_state to, const char *fmt, ...)
     i->state = to;
     i->since = g->engine->now;
     i->since_wall = g->engine->wall;
-    i->dirty = g->dirty = true;
+    i->dirty = g->dirty = g->touched = true;
+    g->gone += to == INST_GONE;
     i->retry_at = 0;
     i->fails = 0;
     g->moves++;

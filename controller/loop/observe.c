@@ -2,6 +2,7 @@
  * Reads only. A source that does not answer leaves its series to age; it never yields a number. */
 #include <math.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "../model/series.h"
@@ -107,25 +108,72 @@ static void close_round(struct engine *e, struct source *s)
             b->merged_at = e->now;
             series_push(b->series, e->now, v, partial);
             roll_up(e, b, v);
+            s->minutes_wait = s->minutes_wait || b->closed.count;
         }
     }
+}
+
+/* Samples of a poll by name. A balancer with a thousand backends gives thousands of them, and to search for
+ * each binding among them would cost more than all decisions together. */
+struct sample_index {
+    const struct as_sample *items;
+    uint32_t *slots, mask; /* number of the sample + 1; 0: empty */
+};
+
+static uint32_t name_hash(const char *object, const char *series)
+{
+    uint32_t h = 2166136261u; /* FNV-1a */
+    for (; *object; object++)
+        h = (h ^ (unsigned char)*object) * 16777619u;
+    for (h *= 16777619u; *series; series++)
+        h = (h ^ (unsigned char)*series) * 16777619u;
+    return h ^ h >> 15;
+}
+
+/* The slot of this name: the first sample's that has it, or the empty one where it would be. */
+static uint32_t *index_slot(const struct sample_index *ix, const char *object, const char *series)
+{
+    for (uint32_t at = name_hash(object, series);; at++) {
+        uint32_t *slot = &ix->slots[at & ix->mask];
+        const struct as_sample *v = &ix->items[*slot ? *slot - 1 : 0];
+        if (!*slot || (strcmp(v->series, series) == 0 && strcmp(v->object, object) == 0))
+            return slot;
+    }
+}
+
+static bool index_samples(struct sample_index *ix, const struct as_samples *samples)
+{
+    uint32_t size = 16;
+    while (size < 2 * samples->count)
+        size *= 2;
+    *ix = (struct sample_index){ samples->items, calloc(size, sizeof *ix->slots), size - 1 };
+    for (uint32_t n = 0; ix->slots && n < samples->count; n++) {
+        uint32_t *slot = index_slot(ix, samples->items[n].object, samples->items[n].series);
+        if (*slot == 0)
+            *slot = n + 1;
+    }
+    return ix->slots != NULL;
 }
 
 static void take_samples(struct source *s, struct feed *f, const struct op *op)
 {
     size_t idx = (size_t)(f - s->feeds);
+    struct sample_index ix;
+    if (!index_samples(&ix, &op->samples)) {
+        log_error("loop", "out of memory: a poll was left out");
+        return;
+    }
     for (size_t k = 0; k < s->binding_count; k++) {
         struct binding *b = s->bindings[k];
-        for (size_t n = 0; n < op->samples.count; n++) {
-            const struct as_sample *v = &op->samples.items[n];
-            if (strcmp(v->series, b->name) != 0 || strcmp(v->object, b->object) != 0)
-                continue;
-            b->parts[idx].value = v->value;
-            b->parts[idx].weight = v->weight > 0 ? v->weight : 1;
-            b->parts[idx].at = op->submitted;
-            break;
-        }
+        uint32_t n = *index_slot(&ix, b->object, b->name);
+        if (n == 0)
+            continue;
+        const struct as_sample *v = &op->samples.items[n - 1];
+        b->parts[idx].value = v->value;
+        b->parts[idx].weight = v->weight > 0 ? v->weight : 1;
+        b->parts[idx].at = op->submitted;
     }
+    free(ix.slots);
     s->fresh_round = true;
 }
 

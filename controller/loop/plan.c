@@ -8,6 +8,7 @@
 #include "act.h"
 #include "plan.h"
 
+#define POOL_LOST (10 * AS_SECOND)
 #define HOSTS_MAX 256
 
 struct planner {
@@ -197,6 +198,14 @@ static void plan_draining(struct planner *p, const struct instance *i)
         due_at(p, i->since + g->cfg->balancer.drain);
 }
 
+/* Blind for so long that nobody waits for it: when it comes back, its list shows the stale member. */
+static bool pool_lost(struct planner *p, const struct pool *pool)
+{
+    as_time since = pool->failing_since ? pool->failing_since : p->g->engine->started;
+    due_at(p, since + POOL_LOST);
+    return p->now - since >= POOL_LOST;
+}
+
 static void add_evict(struct planner *p, const struct instance *i, int pool, bool force)
 {
     struct step *s = add(p, STEP_EVICT, i, force ? "it leaves now" : "it leaves");
@@ -212,8 +221,8 @@ static void plan_leaving(struct planner *p, const struct instance *i)
         const struct membership *m = &i->pools[k];
         if (g->pools[k].retired)
             continue;
-        if (pool_blind(&g->pools[k])) { /* when it comes back, its list shows the stale member */
-            out = out && force;
+        if (pool_blind(&g->pools[k])) {
+            out = out && force && pool_lost(p, &g->pools[k]);
             continue;
         }
         if (settled(m) && !m->listed)

@@ -64,9 +64,11 @@ static void take_listed(struct instance *i, const struct as_instance *seen)
 }
 
 /* It has our mark, but no instance: made by a create that was given up, or the journal was lost. */
-static void take_stranger(struct group *g, int host, const struct as_instance *seen)
+static void take_stranger(struct group *g, int host, const struct as_instance *seen, as_time asked)
 {
     int known = journal_knows_instance(g->engine->journal, seen->id);
+    if (known == 1 && asked <= g->hosts[host].destroyed_at)
+        return; /* destroyed while it was being listed; the next list tells */
     struct instance *i = known < 0 ? NULL : instance_new(g, seen->id);
     if (!i)
         return;
@@ -114,7 +116,7 @@ void reconcile_hosts(struct group *g, struct op *op)
         if (i && i->host < 0)
             i->host = op->index;
         if (!i)
-            take_stranger(g, op->index, seen);
+            take_stranger(g, op->index, seen, op->submitted);
         else if (i->host == op->index && judged_by(i, op))
             take_listed(i, seen);
     }

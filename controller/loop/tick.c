@@ -102,6 +102,19 @@ void engine_free(struct engine *e)
 
 /* --- operations that came back ------------------------------------------------------------------------ */
 
+static as_time grace(const struct engine *e)
+{
+    return e->cfg->interval / 4 < GRACE_MOST ? e->cfg->interval / 4 : GRACE_MOST;
+}
+
+/* The first decision has to wait for every host and balancer; once they have answered it is due, not a tick
+ * later. */
+static void first_decision(const struct engine *e, struct group *g)
+{
+    if (!g->decided && !g->decide_at && group_observed(g))
+        g->decide_at = e->now + grace(e);
+}
+
 static void take(struct engine *e, struct op *op)
 {
     struct group *g = op->group;
@@ -114,7 +127,7 @@ static void take(struct engine *e, struct op *op)
     g->inflight--;
     if (op->inst)
         op->inst->inflight--;
-    g->dirty = true;
+    g->dirty = g->touched = true;
     switch (op->kind) {
     case OP_LIST: reconcile_hosts(g, op); break;
     case OP_MEMBERS: reconcile_pool(g, op); break;
@@ -127,6 +140,7 @@ static void take(struct engine *e, struct op *op)
     case OP_POLL:
     case OP_KINDS: break;
     }
+    first_decision(e, g);
     op_free(op);
 }
 
@@ -153,13 +167,12 @@ void engine_done(struct engine *e, struct op *op)
 
 static void begin_tick(struct engine *e)
 {
-    as_time grace = e->cfg->interval / 4 < GRACE_MOST ? e->cfg->interval / 4 : GRACE_MOST;
     e->ticks++;
     e->next_tick += e->cfg->interval;
     if (e->next_tick <= e->now) /* we were held up: go on from here, do not catch up */
         e->next_tick = e->now + e->cfg->interval;
     for (struct group *g = e->groups; g; g = g->next) {
-        g->decide_at = e->now + grace;
+        g->decide_at = e->now + grace(e);
         g->dirty = true;
     }
 }
@@ -168,9 +181,12 @@ static void begin_tick(struct engine *e)
 static bool waits_for_poll(const struct group *g)
 {
     for (size_t p = 0; p < g->policy_count; p++)
-        for (size_t k = 0; k < g->policies[p].input_count; k++)
-            if (g->policies[p].owners[k] && g->policies[p].owners[k]->round_open > 0)
-                return true;
+        for (size_t k = 0; k < g->policies[p].input_count; k++) {
+            const struct policy_input *in = &g->policies[p].sources[k];
+            for (int m = 0; m < in->formula.metric_count; m++)
+                if (in->owners[m]->round_open > 0)
+                    return true;
+        }
     return false;
 }
 
@@ -185,6 +201,7 @@ static void free_gone(struct group *g)
         }
         *at = i->next;
         instance_free(i);
+        g->gone--;
     }
 }
 
@@ -209,6 +226,7 @@ static void turn_group(struct engine *e, struct group *g)
 {
     if (g->retired)
         return;
+    g->touched = g->touched || g->decide_at || g->dirty;
     if (g->decide_at && (e->now >= g->decide_at || !waits_for_poll(g)))
         group_decide(g);
     if (g->dirty || (g->due && e->now >= g->due))
@@ -220,7 +238,8 @@ static void bury(struct engine *e)
     struct group **at = &e->groups;
     while (*at) {
         struct group *g = *at;
-        free_gone(g);
+        if (g->gone)
+            free_gone(g);
         if (g->retired && g->inflight == 0) {
             *at = g->next;
             group_free(e, g);

@@ -45,18 +45,16 @@ struct membership {        /* how one balancer sees the instance                
 struct group;
 
 struct instance {
+    /* What every turn looks at comes first and fills two cache lines: with a hundred thousand instances the
+     * memory they are read from is most of a tick's cost. */
     struct group *group;          /* whose it is                                                      */
-    char id[AS_ID_MAX];
-    char revision[AS_REVISION_MAX];
+    struct instance *next;
+    struct membership *pools;     /* one per balancer of the group                                    */
     enum inst_state state;
-    as_time since;                /* of the state                                                     */
-    int64_t wanted_wall, since_wall, serving_wall;
-    as_time wanted_at;
     int host;                     /* index into the group's hosts, -1 none yet                        */
-    char host_name[128];          /* as journalled: outlives the configuration                        */
-    char address[AS_ADDRESS_MAX];
-    uint16_t port;
-    char reason[192];  /* of the newest move                                               */
+    int passes, misses;           /* health checks in a row                                           */
+    int inflight;                 /* operations that point here                                       */
+    int fails;
     bool dirty;                   /* differs from its journal row                                     */
     bool listed;                  /* seen in its host's newest list                                   */
     bool absent;                  /* proven not to exist on its host                                  */
@@ -64,17 +62,22 @@ struct instance {
     bool force;                   /* leave without waiting for sessions                               */
     bool doubted;                 /* looks dead, but too many do at once                              */
     bool never_served;            /* a failed launch, not a failed server                             */
-    as_time compute_done;         /* when our newest compute call about it ended                      */
-    as_time retry_at;             /* of a failed destroy                                              */
-    int fails;
     bool busy;                    /* a compute call is on its way                                     */
     bool probing;                 /* a health check is on its way                                     */
+    uint16_t port;
+    as_time since;                /* of the state                                                     */
+    as_time wanted_at;
+    as_time compute_done;         /* when our newest compute call about it ended                      */
+    as_time retry_at;             /* of a failed destroy                                              */
     as_time next_probe;
-    int passes, misses;           /* health checks in a row                                           */
+    /* The rest is for what happens to one of them. */
+    int64_t wanted_wall, since_wall, serving_wall;
+    char id[AS_ID_MAX];
+    char revision[AS_REVISION_MAX];
+    char host_name[128];          /* as journalled: outlives the configuration                        */
+    char address[AS_ADDRESS_MAX];
+    char reason[192];  /* of the newest move                                               */
     char health[96];              /* what the newest check said                                       */
-    int inflight;                 /* operations that point here                                       */
-    struct membership *pools;     /* one per balancer of the group                                    */
-    struct instance *next;
 };
 
 /* Counted in the total that a decision is compared to: serving, or on its way to it. */

@@ -124,6 +124,8 @@ const char *as_series_name(const struct as_series *s)
 static uint32_t count_until(const struct as_series *s, as_time t)
 {
     uint32_t lo = 0, hi = s->count;
+    if (hi == 0 || sample_time(sample_at(s, hi - 1)) <= t)
+        return hi; /* the common question: all of them */
     while (lo < hi) {
         uint32_t mid = lo + (hi - lo) / 2;
         if (sample_time(sample_at(s, mid)) <= t)

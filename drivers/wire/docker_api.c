@@ -199,7 +199,11 @@ static int as_read(int rc, struct as_error *err)
 static int negotiate(struct docker_host *h, int least, as_time deadline, int *minor, struct as_error *err)
 {
     struct http_answer a = { 0 };
-    struct http_request ping = { "GET", "/_ping", NULL, "Api-Version", DOCKER_ANSWER_MAX, deadline };
+    struct http_request ping = { .method = "GET",
+                                 .path = "/_ping",
+                                 .want = "Api-Version",
+                                 .cap = DOCKER_ANSWER_MAX,
+                                 .deadline = deadline };
     int rc = as_read(http_call(&h->peer, &ping, &a, err), err);
     if (rc != AS_OK)
         return rc;

@@ -4,19 +4,24 @@
 #include "http.h"
 
 #include <curl/curl.h>
+#include <errno.h>
 #include <pthread.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "autoscale/settings.h"
+
 #define HEADER_BYTES_MAX (64 * 1024)
+#define SECRET_MAX       4096
 
 struct transfer {
     struct http_answer answer;
     size_t cap, room, header_bytes;
     const char *want;
     bool too_big, no_memory;
+    enum http_fault fault;
 };
 
 static pthread_once_t curl_once = PTHREAD_ONCE_INIT;
@@ -77,6 +82,43 @@ static size_t on_header(char *line, size_t unit, size_t count, void *arg)
     return size;
 }
 
+static bool is_local_errno(long code)
+{
+    return code == EMFILE || code == ENFILE || code == ENOBUFS || code == ENOMEM || code == EACCES ||
+           code == EPERM || code == EADDRNOTAVAIL || code == ENETUNREACH || code == ENETDOWN;
+}
+
+static enum http_fault connect_fault(CURL *h, const char *text)
+{
+    long code = 0;
+    curl_easy_getinfo(h, CURLINFO_OS_ERRNO, &code);
+    if (strncmp(text, "Resolving timed out", 19) == 0)
+        return HTTP_FAULT_NAME;
+    if (is_local_errno(code))
+        return HTTP_FAULT_LOCAL;
+    return code == ECONNREFUSED ? HTTP_FAULT_REFUSED : HTTP_FAULT_CONNECT;
+}
+
+/* Whose fault a failed transfer is. */
+static enum http_fault fault_of(CURL *h, CURLcode rc, const char *text, bool sent)
+{
+    switch (rc) {
+    case CURLE_OK: return HTTP_FAULT_NONE;
+    case CURLE_COULDNT_RESOLVE_HOST: return HTTP_FAULT_NAME;
+    case CURLE_COULDNT_CONNECT: return connect_fault(h, text);
+    case CURLE_OPERATION_TIMEDOUT: return sent ? HTTP_FAULT_TIMEOUT : connect_fault(h, text);
+    case CURLE_SSL_CONNECT_ERROR:
+    case CURLE_PEER_FAILED_VERIFICATION:
+    case CURLE_SSL_ISSUER_ERROR:
+    case CURLE_SSL_INVALIDCERTSTATUS: return HTTP_FAULT_TLS;
+    case CURLE_SEND_ERROR:
+    case CURLE_RECV_ERROR:
+    case CURLE_PARTIAL_FILE:
+    case CURLE_GOT_NOTHING: return HTTP_FAULT_LOST;
+    default: return sent ? HTTP_FAULT_NONSENSE : HTTP_FAULT_LOCAL;
+    }
+}
+
 static bool tls_refused(CURLcode rc)
 {
     return rc == CURLE_PEER_FAILED_VERIFICATION || rc == CURLE_SSL_CONNECT_ERROR ||
@@ -129,7 +171,10 @@ static void set_peer(CURL *h, const struct http_peer *peer)
 static void set_request(CURL *h, const struct http_request *req, struct transfer *t,
                         struct curl_slist *headers)
 {
-    curl_easy_setopt(h, CURLOPT_CUSTOMREQUEST, req->method);
+    if (strcmp(req->method, "HEAD") == 0)
+        curl_easy_setopt(h, CURLOPT_NOBODY, 1L); /* or it waits for the body that never comes */
+    else
+        curl_easy_setopt(h, CURLOPT_CUSTOMREQUEST, req->method);
     if (req->body || strcmp(req->method, "POST") == 0) {
         curl_easy_setopt(h, CURLOPT_POSTFIELDS, req->body ? req->body : "");
         curl_easy_setopt(h, CURLOPT_POSTFIELDSIZE_LARGE, (curl_off_t)(req->body ? strlen(req->body) : 0));
@@ -141,14 +186,78 @@ static void set_request(CURL *h, const struct http_request *req, struct transfer
     curl_easy_setopt(h, CURLOPT_HEADERDATA, t);
 }
 
+static bool names_content_type(const struct http_request *req)
+{
+    for (const char *const *h = req->headers; h && *h; h++)
+        if (strncasecmp(*h, "Content-Type:", 13) == 0)
+            return true;
+    return false;
+}
+
+static bool append(struct curl_slist **list, const char *line)
+{
+    struct curl_slist *more = curl_slist_append(*list, line);
+    if (more)
+        *list = more;
+    return more != NULL;
+}
+
 static struct curl_slist *make_headers(const struct http_request *req)
 {
-    struct curl_slist *list = curl_slist_append(NULL, "Expect:"); /* no 100-continue round trip */
-    struct curl_slist *more =
-        list ? curl_slist_append(list, req->body ? "Content-Type: application/json" : "Content-Type:") : NULL;
-    if (!more)
-        curl_slist_free_all(list);
-    return more;
+    struct curl_slist *list = NULL;
+    bool ok = append(&list, "Expect:"); /* no 100-continue round trip */
+    if (!names_content_type(req))
+        ok = ok && append(&list, req->body ? "Content-Type: application/json" : "Content-Type:");
+    for (const char *const *h = req->headers; h && *h; h++)
+        ok = ok && append(&list, *h);
+    if (ok)
+        return list;
+    curl_slist_free_all(list);
+    return NULL;
+}
+
+/* A line break in a secret would smuggle a header of its own. */
+static int read_secret(const char *path, char secret[SECRET_MAX], struct as_error *err)
+{
+    int rc = as_secret_read(path, secret, SECRET_MAX, err);
+    for (const char *c = secret; rc == AS_OK && *c; c++)
+        if ((unsigned char)*c < ' ' || *c == 0x7f)
+            rc = as_fail(err, AS_EINVAL, "secret file %s holds a line break or another control character",
+                         path);
+    return rc;
+}
+
+static int set_token(CURL *h, const struct http_auth *auth, const char *secret, struct curl_slist **headers)
+{
+    if (!auth->token_header) {
+        curl_easy_setopt(h, CURLOPT_HTTPAUTH, (long)CURLAUTH_BEARER);
+        return curl_easy_setopt(h, CURLOPT_XOAUTH2_BEARER, secret) == CURLE_OK ? AS_OK : AS_ENOMEM;
+    }
+    char line[SECRET_MAX + 256];
+    snprintf(line, sizeof line, "%.200s: %s", auth->token_header, secret);
+    bool ok = append(headers, line);
+    explicit_bzero(line, sizeof line);
+    return ok ? AS_OK : AS_ENOMEM;
+}
+
+static int set_password(CURL *h, const char *user, const char *secret)
+{
+    curl_easy_setopt(h, CURLOPT_HTTPAUTH, (long)CURLAUTH_BASIC);
+    bool ok = curl_easy_setopt(h, CURLOPT_USERNAME, user) == CURLE_OK &&
+              curl_easy_setopt(h, CURLOPT_PASSWORD, secret) == CURLE_OK;
+    return ok ? AS_OK : AS_ENOMEM;
+}
+
+static int set_auth(CURL *h, const struct http_auth *auth, struct curl_slist **headers, struct as_error *err)
+{
+    char secret[SECRET_MAX] = "";
+    int rc = AS_OK;
+    if (auth && auth->token_file && (rc = read_secret(auth->token_file, secret, err)) == AS_OK)
+        rc = set_token(h, auth, secret, headers);
+    else if (auth && auth->user && (rc = read_secret(auth->password_file, secret, err)) == AS_OK)
+        rc = set_password(h, auth->user, secret);
+    explicit_bzero(secret, sizeof secret);
+    return rc == AS_ENOMEM ? as_fail(err, AS_ENOMEM, "out of memory for the credentials") : rc;
 }
 
 static int finish(struct transfer *t, const struct http_peer *peer, struct http_answer *out,
@@ -161,39 +270,60 @@ static int finish(struct transfer *t, const struct http_peer *peer, struct http_
     return AS_OK;
 }
 
+/* Runs the prepared request and says how it ended. */
+static int perform(CURL *h, const struct http_peer *peer, const struct http_request *req, struct transfer *t,
+                   struct as_error *err)
+{
+    char text[CURL_ERROR_SIZE] = "";
+    int left = as_time_left(req->deadline);
+    if (left <= 0)
+        return as_fail(err, AS_EAGAIN, "no time left to ask %s", peer->name);
+    curl_easy_setopt(h, CURLOPT_ERRORBUFFER, text);
+    curl_easy_setopt(h, CURLOPT_TIMEOUT_MS, (long)left);
+    CURLcode rc = curl_easy_perform(h);
+    long sent = 0;
+    curl_easy_getinfo(h, CURLINFO_REQUEST_SIZE, &sent);
+    t->fault = t->too_big     ? HTTP_FAULT_NONSENSE
+               : t->no_memory ? HTTP_FAULT_LOCAL
+                              : fault_of(h, rc, text, sent > 0);
+    if (t->too_big)
+        return as_fail(err, AS_EPROTO, "%s sent more than %zu bytes", peer->name, req->cap);
+    if (t->no_memory)
+        return as_fail(err, AS_EUNKNOWN, "out of memory for the answer of %s", peer->name);
+    if (rc != CURLE_OK)
+        return judge(h, rc, text, peer, err);
+    curl_off_t took = 0;
+    curl_easy_getinfo(h, CURLINFO_RESPONSE_CODE, &t->answer.status);
+    curl_easy_getinfo(h, CURLINFO_TOTAL_TIME_T, &took);
+    t->answer.took_ms = (double)took / 1000;
+    return AS_OK;
+}
+
 static int transfer(CURL *h, const struct http_peer *peer, const struct http_request *req,
                     struct http_answer *out, struct as_error *err)
 {
-    struct transfer t = { .cap = req->cap, .want = req->want };
-    char text[CURL_ERROR_SIZE] = "", *url = NULL;
+    struct transfer t = { .cap = req->cap, .want = req->want, .fault = HTTP_FAULT_LOCAL };
+    char *url = NULL;
     struct curl_slist *headers = make_headers(req);
-    int left = as_time_left(req->deadline), result;
     if (!headers || asprintf(&url, "%s%s", peer->base, req->path) < 0) {
         curl_slist_free_all(headers);
         return as_fail(err, AS_ENOMEM, "out of memory for a request to %s", peer->name);
     }
-    set_peer(h, peer);
-    set_request(h, req, &t, headers);
-    curl_easy_setopt(h, CURLOPT_URL, url);
-    curl_easy_setopt(h, CURLOPT_ERRORBUFFER, text);
-    curl_easy_setopt(h, CURLOPT_TIMEOUT_MS, (long)left);
-    CURLcode rc = left > 0 ? curl_easy_perform(h) : CURLE_OK;
-    if (left <= 0)
-        result = as_fail(err, AS_EAGAIN, "no time left to ask %s", peer->name);
-    else if (t.too_big)
-        result = as_fail(err, AS_EPROTO, "%s sent more than %zu bytes", peer->name, req->cap);
-    else if (t.no_memory)
-        result = as_fail(err, AS_EUNKNOWN, "out of memory for the answer of %s", peer->name);
-    else if (rc != CURLE_OK)
-        result = judge(h, rc, text, peer, err);
-    else {
-        curl_easy_getinfo(h, CURLINFO_RESPONSE_CODE, &t.answer.status);
-        result = finish(&t, peer, out, err);
+    int rc = set_auth(h, req->auth, &headers, err);
+    if (rc == AS_OK) {
+        set_peer(h, peer);
+        set_request(h, req, &t, headers);
+        curl_easy_setopt(h, CURLOPT_URL, url);
+        rc = perform(h, peer, req, &t, err);
     }
+    if (rc == AS_OK)
+        rc = finish(&t, peer, out, err);
+    if (req->fault)
+        *req->fault = rc != AS_OK && t.fault == HTTP_FAULT_NONE ? HTTP_FAULT_LOCAL : t.fault;
     free(t.answer.body);
     free(url);
     curl_slist_free_all(headers);
-    return result;
+    return rc;
 }
 
 int http_call(const struct http_peer *peer, const struct http_request *req, struct http_answer *out,
@@ -201,6 +331,8 @@ int http_call(const struct http_peer *peer, const struct http_request *req, stru
 {
     pthread_once(&curl_once, curl_start);
     CURL *h = curl_easy_init();
+    if (req->fault)
+        *req->fault = HTTP_FAULT_LOCAL;
     if (!h)
         return as_fail(err, AS_ENOMEM, "out of memory for a request to %s", peer->name);
     int rc = transfer(h, peer, req, out, err);

@@ -19,13 +19,34 @@ struct http_peer {          /* where to; strings are borrowed                   
     const char *tls_cert, *tls_key; /* PEM files of the client certificate, NULL: none             */
 };
 
+struct http_auth {          /* secrets are read from their files at each call, so they may rotate; borrowed */
+    const char *token_file;    /* sent as "Authorization: Bearer TOKEN", or raw in token_header      */
+    const char *token_header;  /* NULL: Authorization                                                */
+    const char *user, *password_file; /* HTTP basic authentication                                  */
+};
+
+enum http_fault {           /* why no answer arrived, for who must tell the peer's faults from ours  */
+    HTTP_FAULT_NONE,
+    HTTP_FAULT_LOCAL,       /* ours: a file, memory, descriptors, no time or no route               */
+    HTTP_FAULT_NAME,        /* the host name is not resolved                                        */
+    HTTP_FAULT_REFUSED,     /* nothing listens there                                                */
+    HTTP_FAULT_CONNECT,     /* no connection for another reason, also not in time                   */
+    HTTP_FAULT_TLS,         /* no TLS session, or a certificate that is not accepted                */
+    HTTP_FAULT_TIMEOUT,     /* it took the request and did not answer in time                       */
+    HTTP_FAULT_LOST,        /* the connection ended in the middle                                   */
+    HTTP_FAULT_NONSENSE,    /* no HTTP, or over the cap                                             */
+};
+
 struct http_request {
     const char *method;     /* "GET", "POST", "DELETE", ...                                        */
     const char *path;       /* begins with '/', already escaped                                    */
-    const char *body;       /* JSON text, or NULL                                                  */
+    const char *body;       /* text, JSON unless `headers` name a Content-Type, or NULL            */
     const char *want;       /* name of a response header to keep, or NULL                          */
     size_t cap;             /* most bytes of answer body; more is AS_EPROTO                        */
     as_time deadline;
+    const char *const *headers;   /* further "Name: value" lines, ends with NULL; or NULL          */
+    const struct http_auth *auth; /* or NULL                                                       */
+    enum http_fault *fault;       /* how it ended, or NULL                                         */
 };
 
 struct http_answer {        /* freed with http_answer_fini                                         */
@@ -33,11 +54,13 @@ struct http_answer {        /* freed with http_answer_fini                      
     char *body;             /* never NULL after AS_OK; NUL-terminated; may hold NULs inside        */
     size_t size;
     char header[64];        /* the wanted header's value, "" when absent or too long               */
+    double took_ms;         /* from the look-up of the name to the last byte                       */
 };
 
 /* AS_OK when an answer arrived whole, whatever its status. AS_EAGAIN: not a byte was sent, or AS_EAUTH
  * when that is because TLS refused. AS_EUNKNOWN: sent, but the answer did not arrive by the deadline or
- * was cut off. AS_EPROTO: sent, and the answer is no HTTP or over the cap. */
+ * was cut off. AS_EPROTO: sent, and the answer is no HTTP or over the cap. Before anything is
+ * sent also the error of as_secret_read for a file of `auth`. */
 int http_call(const struct http_peer *peer, const struct http_request *req, struct http_answer *out,
               struct as_error *err);
 void http_answer_fini(struct http_answer *a);

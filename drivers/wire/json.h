@@ -20,4 +20,13 @@ const char *json_str(const cJSON *object, const char *name);
 /* True when the member is a whole number in [min, max]. */
 bool json_int(const cJSON *object, const char *name, int64_t min, int64_t max, int64_t *out);
 
+/* JSON pointers (RFC 6901). ok: "" or "/a/0/b~1c" with nothing but ~0 and ~1 behind a tilde. json_pointer
+ * returns what it points at in `root`, NULL when there is nothing. */
+bool json_pointer_ok(const char *pointer);
+const cJSON *json_pointer(const cJSON *root, const char *pointer);
+/* A finite number, or true and false as 1 and 0; text that looks like a number is none. */
+bool json_measure(const cJSON *item, double *out);
+/* "nothing", "null", "text", "an object", ...: for error texts about an item that is no measure. */
+const char *json_kind(const cJSON *item);
+
 #endif

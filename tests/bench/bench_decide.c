@@ -348,7 +348,7 @@ static double measure(struct bench *b, size_t ticks)
 
 static double run(const char *dir, size_t groups, size_t ticks)
 {
-    struct bench b = { .groups = groups, .seed = 2463534242u, .now = 1000 };
+    struct bench b = { .groups = groups, .seed = 2463534242u, .now = 100000 };
     struct world w = { .arg = &b, .act = true, .bind_source = bind_source, .bind_compute = bind_group,
                        .bind_balancer = bind_group, .unbind = unbind, .submit = submit, .random = next_random };
     struct as_error err = { 0 };

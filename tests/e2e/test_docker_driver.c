@@ -113,7 +113,9 @@ static bool listed(struct driver *d, const char *id, struct as_instance *out, si
 static long raw(const char *method, const char *path, const char *body, cJSON **json)
 {
     struct http_peer peer = { .name = "raw", .base = "http://docker", .unix_path = socket_path };
-    struct http_request req = { method, path, body, NULL, 1 << 20, in(10000) };
+    struct http_request req = {
+        .method = method, .path = path, .body = body, .cap = 1 << 20, .deadline = in(10000)
+    };
     struct http_answer a = { 0 };
     struct as_error err;
     if (http_call(&peer, &req, &a, &err) != AS_OK)

@@ -92,8 +92,12 @@ static int call(struct server *s, const char *method, size_t cap, as_time ms, st
                 struct as_error *err)
 {
     struct http_peer peer = { .name = "it", .base = "http://it", .unix_path = s->path };
-    struct http_request req = { method,   "/x", strcmp(method, "POST") == 0 ? "{}" : NULL,
-                                "X-Want", cap,  as_clock_monotonic() + ms };
+    struct http_request req = { .method = method,
+                                .path = "/x",
+                                .body = strcmp(method, "POST") == 0 ? "{}" : NULL,
+                                .want = "X-Want",
+                                .cap = cap,
+                                .deadline = as_clock_monotonic() + ms };
     return http_call(&peer, &req, a, err);
 }
 

@@ -14,7 +14,8 @@
 #     three_agree N                        journal, Docker and HAProxy have the same N instances
 #     watch_footprint FILE                 counts our containers all the time; end it with end_watch, see
 #                                          most_containers FILE and watched FILE
-#     start_load NAME CURVE [OPTION…]      loadgen against $SITE; end_load NAME waits for it, load_count NAME FIELD
+#     start_load NAME CURVE [OPTION…]      loadgen against $SITE; end_load NAME waits for it,
+#                                          stop_load NAME ends it early, load_count NAME FIELD its numbers
 #     docker_api METHOD PATH [curl option…]
 #
 # Addresses: SITE (HAProxy's frontend for `web`), OTHER_SITE (the foreign one). Sockets: DOCKER, ADMIN.
@@ -27,7 +28,7 @@ CONTROLLER=e2e-$$
 CONF=$WORK/autoscale.conf LOG=$WORK/autoscale.log
 DOCKER=$WORK/docker/docker.sock ADMIN=$WORK/lb/admin.sock
 LOADGEN=$BUILD/examples/shop/loadgen
-AUTOSCALE_PID=
+AUTOSCALE_PID= SUBJECT=0
 
 # --- the platform ---------------------------------------------------------------------------------------
 need_platform() {
@@ -46,8 +47,8 @@ start_platform() {
 make_web() {
     WEB=$WORK/web
     "${CC:-cc}" -std=c17 -O2 -D_GNU_SOURCE -static "$E2E/lib/web.c" -o "$WEB" -lpthread || return 1
-    WEB_PORT=8090 WEB_ADDRESS_STATIC=$(pick_address)
-    WEB_PORT=$WEB_PORT spawn "$WORK/foreign.log" "$WEB" # listens on all of loopback, HAProxy uses its own address
+    STATIC_ADDRESS=$(pick_address)
+    spawn "$WORK/foreign.log" env "WEB_ADDRESS=$STATIC_ADDRESS" WEB_PORT=8080 "$WEB"
 }
 
 # Networks of its own range: several of these may run on one machine.
@@ -86,7 +87,7 @@ backend web
 ${WEB_SERVERS:-}
 backend other
     option httpchk GET /healthz
-    server web-0badcafe $WEB_ADDRESS_STATIC:$WEB_PORT check inter 200ms
+    server static $STATIC_ADDRESS:8080 check inter 200ms
 CFG
 }
 
@@ -236,7 +237,7 @@ reset_group() {
     for id in $(our_containers | awk '{ print $1 }'); do docker_api DELETE "/containers/$id?force=1&v=1" -o /dev/null; done
     rm -f "$WORK"/state.db*
     restart_haproxy "$WORK/lb/haproxy.cfg" "$WORK/lb"
-    : >"$LOG"
+    [ ! -f "$LOG" ] || mv "$LOG" "$WORK/autoscale-$((++SUBJECT)).log"
 }
 
 # --- watching -------------------------------------------------------------------------------------------------
@@ -279,6 +280,10 @@ start_load() { # NAME CURVE [loadgen option…]
 end_load() { # NAME [SECONDS]: waits for its end
     wait_for "${2:-120}" "the end of load $1" is_gone "${LOADS[$1]}"
     load_count "$1" due >/dev/null
+}
+
+stop_load() { # NAME: ends it now; what it has sent is still counted
+    end_pid "${LOADS[$1]}" 40 INT
 }
 
 load_count() { # NAME FIELD

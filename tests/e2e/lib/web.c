@@ -4,7 +4,8 @@
  *
  *   /healthz     200 when warm                       WEB_PORT        8080
  *   /slow/MS     200 after MS milliseconds           WEB_SERVICE_MS  0: time any other path takes
- *   any other    200 after WEB_SERVICE_MS            WEB_WARMUP_MS   0: 500 until then; -1: for ever */
+ *   any other    200 after WEB_SERVICE_MS            WEB_WARMUP_MS   0: 500 until then; -1: for ever
+ *                                                    WEB_ADDRESS     0.0.0.0 */
 #include <arpa/inet.h>
 #include <netinet/tcp.h>
 #include <pthread.h>
@@ -86,6 +87,8 @@ int main(void)
     service_ms = env_number("WEB_SERVICE_MS", 0);
     warmup_ms = env_number("WEB_WARMUP_MS", 0);
     started_ms = now_ms();
+    if (getenv("WEB_ADDRESS") && inet_pton(AF_INET, getenv("WEB_ADDRESS"), &at.sin_addr) != 1)
+        return 64;
     at.sin_port = htons((uint16_t)env_number("WEB_PORT", 8080));
     setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
     if (bind(fd, (struct sockaddr *)&at, sizeof at) != 0 || listen(fd, 1024) != 0) {

@@ -1,0 +1,293 @@
+/* Looking at a running nginx through /proc, and acting on it. It must never signal a process that is not the
+ * master of the pid file, and never wait longer than its deadline for `nginx -t`. */
+#include "nginx_master.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <signal.h>
+#include <spawn.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/pidfd.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+#define OUTPUT_MAX 4096
+#define ROUND_MS   5
+
+extern char **environ;
+
+/* --- clocks -------------------------------------------------------------------------------------------- */
+
+static int64_t tick_ms(void)
+{
+    long hz = sysconf(_SC_CLK_TCK);
+    return hz > 0 && hz <= 1000 ? 1000 / hz : 10;
+}
+
+int64_t nginx_boot_ms(void)
+{
+    struct timespec now;
+    clock_gettime(CLOCK_BOOTTIME, &now);
+    int64_t ms = (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
+    return ms - ms % tick_ms();
+}
+
+/* --- /proc --------------------------------------------------------------------------------------------- */
+
+/* Up to size - 1 bytes, NUL-terminated; < 0 with errno. */
+static ssize_t read_small(const char *path, char *buf, size_t size)
+{
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    if (fd < 0)
+        return -1;
+    size_t used = 0;
+    ssize_t n = 0;
+    while (used < size - 1 && (n = read(fd, buf + used, size - 1 - used)) > 0)
+        used += (size_t)n;
+    int saved = errno;
+    close(fd);
+    errno = saved;
+    buf[used] = '\0';
+    return n < 0 ? -1 : (ssize_t)used;
+}
+
+void nginx_boot_id(char *buf, size_t size)
+{
+    char id[64];
+    ssize_t n = read_small("/proc/sys/kernel/random/boot_id", id, sizeof id);
+    id[n > 0 ? strcspn(id, "\n") : 0] = '\0';
+    snprintf(buf, size, "%.*s", (int)size - 1, id[0] ? id : "unknown");
+}
+
+static bool has_title(pid_t pid, const char *title, char *buf, size_t size)
+{
+    char path[64];
+    snprintf(path, sizeof path, "/proc/%d/cmdline", (int)pid);
+    return read_small(path, buf, size) > 0 && strncmp(buf, title, strlen(title)) == 0;
+}
+
+/* Parent and start of a process; false when it is gone. */
+static bool read_stat(pid_t pid, pid_t *parent, int64_t *start)
+{
+    char path[64], buf[1024];
+    int ppid;
+    unsigned long long ticks;
+    snprintf(path, sizeof path, "/proc/%d/stat", (int)pid);
+    if (read_small(path, buf, sizeof buf) <= 0)
+        return false;
+    const char *after = strrchr(buf, ')'); /* the name before it may hold anything */
+    if (!after || sscanf(after + 1,
+                         " %*c %d %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %llu", &ppid,
+                         &ticks) != 2)
+        return false;
+    *parent = ppid;
+    *start = (int64_t)ticks * tick_ms();
+    return true;
+}
+
+int nginx_master_find(const char *pid_file, struct nginx_master *out, struct as_error *err)
+{
+    char text[32], title[64];
+    ssize_t n = read_small(pid_file, text, sizeof text);
+    if (n < 0 && errno != ENOENT)
+        return as_fail(err, AS_EIO, "cannot read %s: %s", pid_file, strerror(errno));
+    if (n < 0)
+        return as_fail(err, AS_ENOENT, "nginx is not running: there is no %s", pid_file);
+    char *end;
+    long pid = strtol(text, &end, 10);
+    struct nginx_master m = { .pid = (pid_t)pid };
+    pid_t parent;
+    if (end == text || strspn(end, " \r\n") != strlen(end) || pid <= 1 || pid > INT32_MAX)
+        return as_fail(err, AS_ENOENT, "nginx is not running: %s holds no process id", pid_file);
+    if (!has_title(m.pid, "nginx: master process", title, sizeof title) || !read_stat(m.pid, &parent, &m.start))
+        return as_fail(err, AS_ENOENT, "nginx is not running: process %ld of %s is no nginx master", pid, pid_file);
+    *out = m;
+    return AS_OK;
+}
+
+static int note_worker(const struct nginx_master *m, pid_t pid, struct nginx_workers *out, struct as_error *err)
+{
+    char title[64];
+    pid_t parent;
+    int64_t start;
+    if (!has_title(pid, "nginx: worker process", title, sizeof title) || !read_stat(pid, &parent, &start) ||
+        parent != m->pid)
+        return AS_OK;
+    if (out->count == NGINX_WORKERS_MAX)
+        return as_fail(err, AS_EPROTO, "nginx has more than %d worker processes", NGINX_WORKERS_MAX);
+    out->starts[out->count++] = start;
+    if (!strstr(title, "shutting down") && (out->oldest < 0 || start < out->oldest))
+        out->oldest = start;
+    return AS_OK;
+}
+
+/* Kernels without lists of children: everybody is asked for his parent. */
+static int scan_processes(const struct nginx_master *m, struct nginx_workers *out, struct as_error *err)
+{
+    DIR *dir = opendir("/proc");
+    if (!dir)
+        return as_fail(err, AS_EIO, "cannot read /proc: %s", strerror(errno));
+    int rc = AS_OK;
+    for (struct dirent *e; rc == AS_OK && (e = readdir(dir));) {
+        long pid = strtol(e->d_name, NULL, 10);
+        rc = pid > 1 ? note_worker(m, (pid_t)pid, out, err) : AS_OK;
+    }
+    closedir(dir);
+    return rc;
+}
+
+int nginx_master_workers(const struct nginx_master *m, struct nginx_workers *out, struct as_error *err)
+{
+    char path[64], list[NGINX_WORKERS_MAX * 12];
+    out->count = 0;
+    out->oldest = -1;
+    snprintf(path, sizeof path, "/proc/%d/task/%d/children", (int)m->pid, (int)m->pid);
+    if (read_small(path, list, sizeof list) < 0)
+        return scan_processes(m, out, err);
+    int rc = AS_OK;
+    char *at = list, *end;
+    for (long pid; rc == AS_OK && (pid = strtol(at, &end, 10)) > 0; at = end)
+        rc = note_worker(m, (pid_t)pid, out, err);
+    return rc;
+}
+
+int nginx_master_hup(const struct nginx_master *m, struct as_error *err)
+{
+    char title[64];
+    pid_t parent;
+    int64_t start;
+    int fd = pidfd_open(m->pid, 0), rc = -1; /* holds the process: its number cannot be given to another */
+    if (fd >= 0 && has_title(m->pid, "nginx: master process", title, sizeof title) &&
+        read_stat(m->pid, &parent, &start) && start == m->start)
+        rc = pidfd_send_signal(fd, SIGHUP, NULL, 0);
+    else
+        errno = ESRCH;
+    int why = errno;
+    if (fd >= 0)
+        close(fd);
+    if (rc == 0)
+        return AS_OK;
+    return as_fail(err, why == EPERM ? AS_EAUTH : AS_EAGAIN, "cannot signal nginx (process %d): %s", (int)m->pid,
+                   strerror(why));
+}
+
+/* --- nginx -t ------------------------------------------------------------------------------------------ */
+
+struct child {
+    pid_t pid;
+    int fd; /* its standard error */
+    char text[OUTPUT_MAX];
+    size_t len;
+};
+
+static int add_files(posix_spawn_file_actions_t *files, int error_fd)
+{
+    int rc = posix_spawn_file_actions_addopen(files, 0, "/dev/null", O_RDONLY, 0);
+    rc = rc ? rc : posix_spawn_file_actions_addopen(files, 1, "/dev/null", O_WRONLY, 0);
+    return rc ? rc : posix_spawn_file_actions_adddup2(files, error_fd, 2);
+}
+
+/* Our threads block all signals; the child must not. */
+static int add_signals(posix_spawnattr_t *attr)
+{
+    sigset_t none, usual;
+    sigemptyset(&none);
+    sigemptyset(&usual);
+    sigaddset(&usual, SIGPIPE);
+    sigaddset(&usual, SIGTERM);
+    sigaddset(&usual, SIGINT);
+    int rc = posix_spawnattr_setflags(attr, POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF | POSIX_SPAWN_SETPGROUP);
+    rc = rc ? rc : posix_spawnattr_setsigmask(attr, &none);
+    rc = rc ? rc : posix_spawnattr_setsigdefault(attr, &usual);
+    return rc ? rc : posix_spawnattr_setpgroup(attr, 0);
+}
+
+static int start_child(struct child *c, char *const argv[])
+{
+    posix_spawn_file_actions_t files;
+    posix_spawnattr_t attr;
+    int ends[2];
+    if (pipe2(ends, O_CLOEXEC) != 0)
+        return errno;
+    posix_spawn_file_actions_init(&files);
+    posix_spawnattr_init(&attr);
+    int rc = add_files(&files, ends[1]);
+    rc = rc ? rc : add_signals(&attr);
+    rc = rc ? rc : posix_spawn(&c->pid, argv[0], &files, &attr, argv, environ);
+    posix_spawnattr_destroy(&attr);
+    posix_spawn_file_actions_destroy(&files);
+    close(ends[1]);
+    c->fd = ends[0];
+    if (rc)
+        close(c->fd);
+    return rc;
+}
+
+/* Keeps the beginning of what the child says; returns at its end or at the deadline. */
+static void listen_to(struct child *c, as_time deadline)
+{
+    char spill[1024];
+    struct pollfd p = { .fd = c->fd, .events = POLLIN };
+    for (int left; (left = as_time_left(deadline)) > 0;) {
+        if (poll(&p, 1, left) <= 0)
+            continue;
+        ssize_t n = read(c->fd, spill, sizeof spill);
+        if (n < 0 && errno == EINTR)
+            continue;
+        if (n <= 0)
+            return;
+        size_t room = sizeof c->text - 1 - c->len, take = (size_t)n < room ? (size_t)n : room;
+        memcpy(c->text + c->len, spill, take);
+        c->len += take;
+    }
+}
+
+/* True when it ended by the deadline; otherwise it is killed. */
+static bool await(struct child *c, as_time deadline, int *status)
+{
+    pid_t got;
+    while ((got = waitpid(c->pid, status, WNOHANG)) == 0 && as_time_left(deadline) > 0)
+        poll(NULL, 0, ROUND_MS);
+    if (got == c->pid)
+        return true;
+    kill(-c->pid, SIGKILL);
+    while (waitpid(c->pid, status, 0) < 0 && errno == EINTR)
+        ;
+    return false;
+}
+
+/* The first complaint of severity emerg, without nginx's decoration; one line, printable. */
+static const char *complaint(struct child *c)
+{
+    c->text[c->len] = '\0';
+    char *at = strstr(c->text, "[emerg] ");
+    at = at ? at + strlen("[emerg] ") : c->text;
+    at[strcspn(at, "\r\n")] = '\0';
+    for (char *s = at; *s; s++)
+        if (*s < ' ' || *s > '~')
+            *s = '?';
+    return *at ? at : "it gives no reason";
+}
+
+int nginx_config_test(const char *nginx, const char *config, as_time deadline, struct as_error *err)
+{
+    char flag_t[] = "-t", flag_q[] = "-q", flag_c[] = "-c";
+    char *argv[] = { (char *)(uintptr_t)nginx, flag_t, flag_q, flag_c, (char *)(uintptr_t)config, NULL };
+    struct child c = { .len = 0 };
+    int rc = start_child(&c, argv), status = 0;
+    if (rc)
+        return as_fail(err, rc == ENOENT || rc == EACCES ? AS_EINVAL : AS_EAGAIN, "cannot run %s: %s", nginx,
+                       strerror(rc));
+    listen_to(&c, deadline);
+    close(c.fd);
+    if (!await(&c, deadline, &status))
+        return as_fail(err, AS_EAGAIN, "`%s -t` did not end in time", nginx);
+    if (WIFEXITED(status) && WEXITSTATUS(status) == 0)
+        return AS_OK;
+    return as_fail(err, AS_EINVAL, "nginx refuses its configuration: %.200s", complaint(&c));
+}

@@ -1,0 +1,40 @@
+/* A running nginx as the system shows it: its master, its workers and their age, a test of its configuration
+ * and the signal that makes it read it again. Times are ms of the boot clock, in whole ticks of /proc. */
+#ifndef BALANCER_NGINX_MASTER_H
+#define BALANCER_NGINX_MASTER_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#include "autoscale/error.h"
+#include "autoscale/time.h"
+
+#define NGINX_WORKERS_MAX 2048
+
+struct nginx_master {
+    pid_t pid;
+    int64_t start;
+};
+
+struct nginx_workers {
+    size_t count;             /* of starts; more workers than the cap are AS_EPROTO                   */
+    int64_t starts[NGINX_WORKERS_MAX]; /* of all workers, also those that only finish their requests  */
+    int64_t oldest;           /* start of the oldest one that takes new work, -1: there is none       */
+};
+
+int64_t nginx_boot_ms(void);
+void nginx_boot_id(char *buf, size_t size);
+
+/* AS_ENOENT: not running (no pid file, or its pid is no nginx master). AS_EIO: /proc cannot be read. */
+int nginx_master_find(const char *pid_file, struct nginx_master *out, struct as_error *err);
+int nginx_master_workers(const struct nginx_master *m, struct nginx_workers *out, struct as_error *err);
+/* Never signals a process that is no nginx master. */
+int nginx_master_hup(const struct nginx_master *m, struct as_error *err);
+
+/* `NGINX -t -q -c CONFIG`. AS_EINVAL with nginx's own words when it refuses; AS_EAGAIN when it did not end by the
+ * deadline, or could not be started. */
+int nginx_config_test(const char *nginx, const char *config, as_time deadline, struct as_error *err);
+
+#endif
