@@ -72,6 +72,7 @@ struct cfg_balancer {
     size_t endpoint_count;
     as_time drain;          /* deadline of a drain; default 30s */
     as_time timeout;        /* of one call; default 2s */
+    bool weigh;             /* weighting = "load" */
 };
 
 struct cfg_group {

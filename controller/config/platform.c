@@ -158,8 +158,8 @@ static int balancer_finish(struct loader *l, struct cfg_group *g, const char *wh
 {
     struct cfg_balancer *b = &g->balancer;
     g->canon_balancer =
-        with_common(own_canon(b->driver->name, b->settings, NULL), "drain = %lld\ntimeout = %lld\n",
-                    (long long)b->drain, (long long)b->timeout);
+        with_common(own_canon(b->driver->name, b->settings, NULL), "drain = %lld\ntimeout = %lld\nweighting = %s\n",
+                    (long long)b->drain, (long long)b->timeout, b->weigh ? "load" : "even");
     if (!g->canon_balancer)
         return AS_ENOMEM;
     int rc = block_endpoints(l, b->settings, where, b->driver->endpoints, "local", &b->endpoints,
@@ -183,6 +183,10 @@ int config_load_balancer(struct loader *l, struct cfg_group *g, const config_set
     if (rc == AS_OK) {
         b->drain = as_settings_ms(parts[0], "drain");
         b->timeout = as_settings_ms(parts[0], "timeout");
+        b->weigh = strcmp(as_settings_str(parts[0], "weighting"), "load") == 0;
+        if (b->weigh && !b->driver->weight)
+            block_error(l, node, "%sweighting: balancer driver %s has no weights; write weighting = \"even\"", where,
+                        b->driver->name);
         rc = balancer_finish(l, g, where);
     }
     as_settings_free(parts[0]);

@@ -96,6 +96,8 @@ const struct as_option schema_compute[] = {
     { 0 },
 };
 
+static const char *const weightings[] = { "even", "load", NULL };
+
 const struct as_option schema_balancer[] = {
     { .name = "driver",
       .type = AS_OPT_STRING,
@@ -113,6 +115,12 @@ const struct as_option schema_balancer[] = {
       .min = MS(10),
       .max = SEC(300),
       .help = "how long one call to the balancer may take" },
+    { .name = "weighting",
+      .type = AS_OPT_CHOICE,
+      .def = "even",
+      .choices = weightings,
+      .help = "even: every member has the same weight; load: a member that answers slower than the group's median "
+              "gets less work, bounded and smoothed" },
     { 0 },
 };
 

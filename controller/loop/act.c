@@ -109,7 +109,8 @@ static void tell_pool(struct instance *i, enum op_kind kind, const struct step *
     snprintf(op->member.id, sizeof op->member.id, "%s", i->id);
     snprintf(op->member.address, sizeof op->member.address, "%s", i->address);
     op->member.port = i->port;
-    op->member.weight = 100;
+    const struct membership *m = &i->pools[s->index];
+    op->member.weight = kind == OP_WEIGHT ? s->weight : m->weigh > 0 ? (int)(m->weigh + 0.5) : 100;
     engine_submit(g->engine, op);
 }
 
@@ -154,6 +155,10 @@ static void act_on(struct group *g, const struct step *s)
     case STEP_ADMIT: tell_pool(i, OP_ADMIT, s); break;
     case STEP_MARK: tell_pool(i, OP_DRAIN, s); break;
     case STEP_EVICT: tell_pool(i, OP_EVICT, s); break;
+    case STEP_WEIGH:
+        log_debug(g->cfg->name, "instance %s: %s", i->id, s->why);
+        tell_pool(i, OP_WEIGHT, s);
+        break;
     case STEP_DRAIN: instance_move(i, INST_DRAINING, "%s", s->why); break;
     case STEP_LEAVE:
         i->force = s->force;

@@ -7,7 +7,7 @@
 void act_on_plan(struct group *g, const struct plan *p);
 void act_created(struct group *g, struct op *op);   /* OP_CREATE came back  */
 void act_destroyed(struct group *g, struct op *op); /* OP_DESTROY came back */
-void act_balanced(struct group *g, struct op *op);  /* OP_ADMIT, OP_DRAIN, OP_EVICT came back */
+void act_balanced(struct group *g, struct op *op);  /* what a balancer was told came back */
 
 /* Back-off: 5 s doubling to 5 min; `why` is shown by status. */
 void backoff_fail(struct backoff *b, as_time now, const char *why);

@@ -279,6 +279,50 @@ static int take_scale(void *arg, int64_t wall, int delta)
     return 0;
 }
 
+struct past {
+    int64_t *walls;
+    double *means;
+    size_t count, cap;
+};
+
+static int take_sample(void *arg, const struct journal_sample *row)
+{
+    struct past *p = arg;
+    if (p->count == p->cap) {
+        size_t cap = p->cap ? 2 * p->cap : 4096;
+        int64_t *walls = realloc(p->walls, cap * sizeof *walls);
+        if (walls)
+            p->walls = walls;
+        double *means = walls ? realloc(p->means, cap * sizeof *means) : NULL;
+        if (!means)
+            return 1; /* what fits is learnt from */
+        p->means = means;
+        p->cap = cap;
+    }
+    p->walls[p->count] = row->wall;
+    p->means[p->count++] = row->mean;
+    return 0;
+}
+
+/* Shows policies that learn from the past what the journal kept of their inputs. */
+void group_learn(struct group *g)
+{
+    struct engine *e = g->engine;
+    for (size_t k = 0; k < g->policy_count; k++) {
+        struct policy_run *run = &g->policies[k];
+        for (size_t n = 0; run->cfg->type->learn && n < run->input_count; n++) {
+            struct past past = { 0 };
+            if (run->inputs[n])
+                journal_each_sample(e->journal, as_series_name(run->inputs[n]), e->wall - e->cfg->retention, take_sample,
+                                    &past, NULL);
+            if (past.count)
+                run->cfg->type->learn(run->state, n, past.walls, past.means, past.count);
+            free(past.walls);
+            free(past.means);
+        }
+    }
+}
+
 int group_load(struct group *g, struct as_error *err)
 {
     struct journal *j = g->engine->journal;
@@ -307,6 +351,7 @@ int engine_load(struct engine *e, struct as_error *err)
         int rc = group_load(g, err);
         if (rc != AS_OK)
             return rc;
+        group_learn(g);
     }
     return AS_OK;
 }

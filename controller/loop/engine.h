@@ -224,6 +224,7 @@ bool engine_transaction(struct engine *e); /* opens it when needed; false: the j
 void engine_commit(struct engine *e);
 int engine_load(struct engine *e, struct as_error *err);   /* instances, ledgers, counts of the journal */
 int group_load(struct group *g, struct as_error *err);
+void group_learn(struct group *g);
 /* tick.c */
 struct op *engine_op(struct engine *e, enum op_kind kind, as_time timeout);
 void engine_submit(struct engine *e, struct op *op); /* reads at once, writes after the commit         */
@@ -252,6 +253,8 @@ void observe_close_rounds(struct engine *e); /* stop waiting for those that did 
 void reconcile_hosts(struct group *g, struct op *op);
 void reconcile_pool(struct group *g, struct op *op);
 void reconcile_doubt(struct group *g); /* many look dead at once: hold                               */
+/* weigh.c: aims the weights of one balancer's members by what they were measured at                    */
+void weigh_pool(struct group *g, int pool);
 /* judge.c: gather what decide needs, decide, record */
 void group_decide(struct group *g);
 bool group_observed(const struct group *g);

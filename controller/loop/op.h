@@ -18,6 +18,7 @@ enum op_kind {
     OP_ADMIT,   /* balancer writers                                                                   */
     OP_DRAIN,
     OP_EVICT,
+    OP_WEIGHT,
     OP_KINDS
 };
 #define OP_FIRST_WRITE OP_CREATE
@@ -35,7 +36,7 @@ struct op {
     int index;               /* feed, host or pool                                                    */
     as_time submitted, deadline;
     struct as_instance target; /* id, revision (CREATE); all (DESTROY); address and port (PROBE)      */
-    struct as_member member;   /* ADMIT, DRAIN, EVICT                                                 */
+    struct as_member member;   /* ADMIT, DRAIN, EVICT, WEIGHT                                          */
     const struct cfg_health *health; /* PROBE                                                         */
     bool force;                /* EVICT                                                               */
 

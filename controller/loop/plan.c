@@ -23,7 +23,7 @@ struct planner {
 const char *step_name(enum step_kind k)
 {
     static const char *const names[STEP_KINDS] = {
-        "create",  "launch", "forget", "fail",  "join",  "admit",  "serve",   "rejoin",
+        "create",  "launch", "forget", "fail",  "join",  "admit",  "weigh", "serve",   "rejoin",
         "drain",   "readmit", "mark",  "leave", "evict", "remove", "destroy", "gone",
     };
     return (unsigned)k < STEP_KINDS ? names[k] : "?";
@@ -164,10 +164,29 @@ static void plan_joining(struct planner *p, const struct instance *i)
     plan_boot_deadline(p, i, "the balancer's checks did not pass");
 }
 
+/* A weight is worth a call when it is off by a twentieth. */
+static void plan_weights(struct planner *p, const struct instance *i)
+{
+    for (size_t k = 0; k < p->g->pool_count; k++) {
+        const struct membership *m = &i->pools[k];
+        int aim = (int)(m->weigh + 0.5), off = aim - m->weight;
+        if (aim == 0 || !m->listed || m->state != AS_MEMBER_UP || 20 * (off < 0 ? -off : off) < m->weight)
+            continue;
+        if (off == 0 || !ready_to_call(p, &p->g->pools[k], m))
+            continue;
+        struct step *s = add(p, STEP_WEIGH, i, "weight %d -> %d: it answers in %.0f ms", m->weight, aim, m->response_ms);
+        s->index = (int)k;
+        s->weight = aim;
+    }
+}
+
 static void plan_serving(struct planner *p, const struct instance *i)
 {
-    if (!plan_dead(p, i))
-        plan_admit(p, i, false); /* out of rotation while SERVING is an operator's hand: left alone */
+    if (plan_dead(p, i))
+        return;
+    plan_admit(p, i, false); /* out of rotation while SERVING is an operator's hand: left alone */
+    if (p->g->cfg->balancer.weigh)
+        plan_weights(p, i);
 }
 
 static void plan_draining(struct planner *p, const struct instance *i)
@@ -189,6 +208,10 @@ static void plan_draining(struct planner *p, const struct instance *i)
         held += m->listed ? m->held : 0;
         if (pool_blind(&g->pools[k]) || !settled(m) || m->listed_at <= i->since || member || (m->listed && m->held > 0))
             quiet = false;
+        if (p->now < m->veiled_until) {
+            due_at(p, m->veiled_until);
+            quiet = false;
+        }
     }
     if (quiet)
         add(p, STEP_LEAVE, i, "its sessions ended");

@@ -17,6 +17,7 @@ enum step_kind {
     STEP_FAIL,     /* it does not work (deadline passed, died, checks fail)                           */
     STEP_JOIN,     /* it answers: to the balancer                                                     */
     STEP_ADMIT,    /* register it at balancer `pool`                                                  */
+    STEP_WEIGH,    /* give it another weight at balancer `pool`                                       */
     STEP_SERVE,    /* it takes traffic                                                                */
     STEP_REJOIN,   /* it serves but no balancer has it                                                */
     STEP_DRAIN,    /* scale-in: no new sessions                                                       */
@@ -33,7 +34,8 @@ enum step_kind {
 struct step {
     enum step_kind kind;
     struct instance *inst; /* NULL for STEP_WANT                                                      */
-    int index;             /* host of LAUNCH, pool of ADMIT, MARK, EVICT                              */
+    int index;             /* host of LAUNCH, pool of ADMIT, MARK, EVICT, WEIGH                       */
+    int weight;            /* WEIGH                                                                   */
     bool force;            /* LEAVE, EVICT: cut what it still holds                                   */
     char why[160];
 };

@@ -161,6 +161,13 @@ static void evict_orphan(struct group *g, int index, const struct as_member *m)
     engine_submit(e, op);
 }
 
+/* A reload leaves the sessions of before to a process that no list shows. Whoever was a member then may go on
+ * serving them, so that a list without sessions proves nothing until a drain's time is over. */
+static void veil(struct membership *m, const struct group *g)
+{
+    m->veiled_until = g->engine->now + g->cfg->balancer.drain;
+}
+
 static void take_members(struct group *g, const struct op *op)
 {
     for (struct instance *i = g->instances; i; i = i->next) {
@@ -171,10 +178,16 @@ static void take_members(struct group *g, const struct op *op)
         snprintf(key.id, sizeof key.id, "%s", i->id);
         const struct as_member *seen =
             op->members.count ? bsearch(&key, op->members.items, op->members.count, sizeof key, by_id) : NULL;
+        if (!seen && m->listed_at == 0 && (i->state == INST_SERVING || i->state == INST_DRAINING))
+            veil(m, g); /* lost while we were away */
         m->listed_at = op->submitted;
         m->listed = seen != NULL;
         m->state = seen ? seen->state : AS_MEMBER_OUT;
         m->held = seen ? seen->held : 0;
+        m->weight = seen ? seen->weight : 0;
+        m->moved = seen && seen->served > m->served;
+        m->served = seen ? seen->served : 0;
+        m->response_ms = seen ? seen->response_ms : 0;
     }
 }
 
@@ -202,6 +215,9 @@ static void note_epoch(struct group *g, struct pool *p, const char *epoch)
         log_info(g->cfg->name, "balancer %s was restarted or reloaded: members are put back", p->name);
         engine_event(g->engine, g->cfg->name, "", "balancer", "%s was restarted or reloaded: members are put back",
                      p->name);
+        for (struct instance *i = g->instances; i; i = i->next)
+            if (i->pools[p - g->pools].listed)
+                veil(&i->pools[p - g->pools], g);
     }
     snprintf(p->epoch, sizeof p->epoch, "%s", epoch);
 }
@@ -223,6 +239,8 @@ void reconcile_pool(struct group *g, struct op *op)
         qsort(op->members.items, op->members.count, sizeof *op->members.items, by_id);
     take_members(g, op);
     find_strangers(g, op);
+    if (g->cfg->balancer.weigh)
+        weigh_pool(g, op->index);
 }
 
 /* --- doubt ------------------------------------------------------------------------------------------ */

@@ -93,6 +93,25 @@ static void put_stages(cJSON *o, const struct decision *d)
     }
 }
 
+/* What each member was measured at and the weight that came of it. */
+static void put_group_weights(cJSON *o, const struct group *g)
+{
+    cJSON *list = cJSON_AddArrayToObject(o, "weights");
+    for (const struct instance *i = g->instances; i; i = i->next)
+        for (size_t k = 0; k < g->pool_count; k++) {
+            const struct membership *m = &i->pools[k];
+            if (g->pools[k].retired || !m->listed || i->state != INST_SERVING)
+                continue;
+            cJSON *w = cJSON_CreateObject();
+            put_str(w, "instance", i->id);
+            put_str(w, "balancer", g->pools[k].name);
+            put_num(w, "weight", m->weight);
+            put_num(w, "response_ms", m->response_ms);
+            put_num(w, "sessions", m->held);
+            cJSON_AddItemToArray(list, w);
+        }
+}
+
 cJSON *report_decision(const struct group *g)
 {
     const struct decision *d = &g->decision;
@@ -120,6 +139,8 @@ cJSON *report_decision(const struct group *g)
     for (size_t k = 0; k < d->proposal_count; k++)
         cJSON_AddItemToArray(list, proposal_json(&d->proposals[k]));
     put_stages(o, d);
+    if (g->cfg->balancer.weigh)
+        put_group_weights(o, g);
     return o;
 }
 
@@ -192,6 +213,20 @@ static cJSON *source_json(const struct engine *e, const struct source *s)
     return o;
 }
 
+static void put_weights(cJSON *o, const struct group *g, const struct instance *i)
+{
+    cJSON *list = cJSON_AddArrayToObject(o, "weights");
+    for (size_t k = 0; k < g->pool_count; k++) {
+        if (g->pools[k].retired || !i->pools[k].listed)
+            continue;
+        cJSON *w = cJSON_CreateObject();
+        put_str(w, "balancer", g->pools[k].name);
+        put_num(w, "weight", i->pools[k].weight);
+        put_num(w, "response_ms", i->pools[k].response_ms);
+        cJSON_AddItemToArray(list, w);
+    }
+}
+
 static cJSON *instance_json(const struct group *g, const struct instance *i)
 {
     cJSON *o = cJSON_CreateObject();
@@ -207,6 +242,8 @@ static cJSON *instance_json(const struct group *g, const struct instance *i)
     put_num(o, "port", i->port);
     put_num(o, "sessions", held);
     put_bool(o, "outdated", i->revision[0] && strcmp(i->revision, g->cfg->compute.revision) != 0);
+    if (g->cfg->balancer.weigh)
+        put_weights(o, g, i);
     put_str(o, "health", i->health);
     put_str(o, "reason", i->reason);
     return o;

@@ -136,6 +136,7 @@ static void take(struct engine *e, struct op *op)
     case OP_DESTROY: act_destroyed(g, op); break;
     case OP_ADMIT:
     case OP_DRAIN:
+    case OP_WEIGHT:
     case OP_EVICT: act_balanced(g, op); break;
     case OP_POLL:
     case OP_KINDS: break;

@@ -25,6 +25,7 @@ struct port {
     int (*admit)(void *, as_time, const struct as_member *, struct as_error *);
     int (*drain)(void *, as_time, const struct as_member *, struct as_error *);
     int (*evict)(void *, as_time, const struct as_member *, bool, struct as_error *);
+    int (*weight)(void *, as_time, const struct as_member *, int, struct as_error *);
 };
 
 struct port_job {
@@ -123,6 +124,7 @@ struct port *port_balancer(struct lanes *ls, struct cfg_hold *hold, const struct
     p->admit = act ? d->admit : NULL;
     p->drain = act ? d->drain : NULL;
     p->evict = act ? d->evict : NULL;
+    p->weight = act ? d->weight : NULL;
     p->read = p->write = lane_for(ls, "balancer", d->name, endpoint, 1);
     return port_ready(p, d->open(p->state, g->balancer.settings, &p->owner, endpoint, err), err);
 }
@@ -148,6 +150,7 @@ static int call(struct port *p, struct op *op)
     case OP_ADMIT: return p->admit ? p->admit(p->state, until, &op->member, err) : no_writer(err);
     case OP_DRAIN: return p->drain ? p->drain(p->state, until, &op->member, err) : no_writer(err);
     case OP_EVICT: return p->evict ? p->evict(p->state, until, &op->member, op->force, err) : no_writer(err);
+    case OP_WEIGHT: return p->weight ? p->weight(p->state, until, &op->member, op->member.weight, err) : no_writer(err);
     default: return as_fail(err, AS_EUNSUP, "no driver does '%s'", op_name(op->kind));
     }
 }

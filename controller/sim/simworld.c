@@ -351,6 +351,8 @@ static void do_balancer(struct simworld *s, struct op *op, const struct sim_port
         take_seat(s, port, op->member.id);
     else if (op->kind == OP_DRAIN && m)
         drain_seat(s, m);
+    else if (op->kind == OP_WEIGHT)
+        return;
     else if (op->kind == OP_DRAIN)
         op->rc = (enum as_rc)as_fail(&op->err, AS_ENOENT, "no such member");
     else if (m && s->now < m->quiet_at && m->draining && !op->force)

@@ -5,7 +5,7 @@
 #include <math.h>
 #include <string.h>
 
-enum { SVNAME, TYPE, STATUS, SCUR, QCUR, WEIGHT, UWEIGHT, CHECK_STATUS, CHECK_HEALTH, CHKDOWN, STAT_COLUMNS };
+enum { SVNAME, TYPE, STATUS, SCUR, QCUR, WEIGHT, UWEIGHT, CHECK_STATUS, CHECK_HEALTH, CHKDOWN, STOT, RTIME, STAT_COLUMNS };
 static const char *const stat_columns[STAT_COLUMNS] = {
     [SVNAME] = "svname",
     [TYPE] = "type",
@@ -17,6 +17,8 @@ static const char *const stat_columns[STAT_COLUMNS] = {
     [CHECK_STATUS] = "check_status",
     [CHECK_HEALTH] = "check_health",
     [CHKDOWN] = "chkdown",
+    [STOT] = "stot",
+    [RTIME] = "rtime",
 };
 
 enum { SRV_NAME, SRV_ADDR, SRV_PORT, SRV_ADMIN, STATE_COLUMNS };
@@ -127,6 +129,8 @@ static void read_server(struct haproxy_members *t, const struct csv_field *f, st
     if (!csv_number(f[UWEIGHT], &weight))
         csv_number(f[WEIGHT], &weight);
     out->m.weight = (int)fmin(256, fmax(0, weight));
+    if (!csv_number(f[STOT], &out->m.served) || !csv_number(f[RTIME], &out->m.response_ms) || out->m.response_ms < 0)
+        out->m.served = out->m.response_ms = 0;
     /* "UP 1/2" and "DRAIN 1/2": a check has failed, or none has run since it was put there. */
     out->healthy = (csv_is(f[STATUS], "UP") || csv_is(f[STATUS], "DRAIN")) && check_passes(f[CHECK_STATUS]);
 }

@@ -194,7 +194,9 @@ static bool reap(pid_t pid, int *status)
     pid_t got;
     while ((got = waitpid(pid, status, WNOHANG)) < 0 && errno == EINTR)
         ;
-    return got != 0; /* gone, or not ours any more */
+    if (got < 0)
+        *status = 0xff00; /* somebody else took it: how it ended is not known, so not well */
+    return got != 0;
 }
 
 static int judge(const struct command *c, struct child *ch, int status, struct as_error *err)

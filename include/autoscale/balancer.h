@@ -28,6 +28,8 @@ struct as_member {
     enum as_member_state state; /* set by list                                                     */
     int weight;                 /* 1..256, 100 is normal                                           */
     double held;                /* sessions (or slots) it holds now, set by list                   */
+    double response_ms;         /* mean time of its recent work, set by list; 0: not known         */
+    double served;              /* work it has finished so far, set by list; 0: not known          */
 };
 
 struct as_members {             /* zero-initialised by the caller, freed with as_members_fini      */

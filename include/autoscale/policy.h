@@ -49,6 +49,10 @@ struct as_policy_type {
     /* Would `count` instances carry the load of this view without asking at once for more? Must not
      * change the state. NULL: always. Used to refuse a scale-in that would bounce. */
     bool (*sustains)(const void *state, const struct as_view *view, int count);
+    /* The recorded past of input number `input`, by the minute, oldest first, given once before the first
+     * decide: `walls` are the starts of the minutes (ms since the epoch), `means` their mean values. Gaps are
+     * left out. NULL: the policy does not learn from the past. */
+    void (*learn)(void *state, size_t input, const int64_t *walls, const double *means, size_t count);
     void (*fini)(void *state); /* frees what init allocated; NULL when nothing                     */
 };
 

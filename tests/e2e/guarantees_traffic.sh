@@ -7,7 +7,7 @@
 
 no_failure() { # CHECK LOAD
     note "$2: $(load_summary "$2")"
-    check "$1" jq -e '.failed == 0 and .ok > 100' "$WORK/load-$2.out"
+    check "$1" jq -e '.failed == 0 and .ok > 20' "$WORK/load-$2.out"
 }
 
 served_by() { # prints how many of our members have been given requests
@@ -72,7 +72,7 @@ slow_request() { # NAME MS: in the background; leaves "status begun ended instan
     {
         began=$(now_ms)
         status=$(curl -s -o "$out.body" -m 100 -w '%{http_code}' "$SITE/slow/$2")
-        echo "$status $began $(now_ms) $(cat "$out.body")" >"$out.new" && mv "$out.new" "$out"
+        echo "$status $began $(now_ms) $(head -n 1 "$out.body" 2>/dev/null)" >"$out.new" && mv "$out.new" "$out"
     } &
     own_pid $!
 }

@@ -19,7 +19,8 @@
 #     docker_api METHOD PATH [curl option…]
 #
 # Addresses: SITE (HAProxy's frontend for `web`), OTHER_SITE (the foreign one). Sockets: DOCKER, ADMIN.
-# BALANCE, WEB_SERVERS (lines of further `server`s in backend web) may be set before start_platform.
+# BALANCE and WEB_SERVERS (further lines of backend web; STATIC becomes the foreign site's address) may be set
+# before start_platform.
 
 . "$E2E/lib/haproxy.sh"
 . "$E2E/lib/dockerd.sh"
@@ -29,6 +30,7 @@ CONF=$WORK/autoscale.conf LOG=$WORK/autoscale.log
 DOCKER=$WORK/docker/docker.sock ADMIN=$WORK/lb/admin.sock
 LOADGEN=$BUILD/examples/shop/loadgen
 AUTOSCALE_PID= SUBJECT=0
+: "${WEB_SERVERS=}"
 
 # --- the platform ---------------------------------------------------------------------------------------
 need_platform() {
@@ -84,7 +86,7 @@ backend web
     balance ${BALANCE:-leastconn}
     option httpchk GET /healthz
     http-reuse safe
-${WEB_SERVERS:-}
+${WEB_SERVERS//STATIC/$STATIC_ADDRESS}
 backend other
     option httpchk GET /healthz
     server static $STATIC_ADDRESS:8080 check inter 200ms

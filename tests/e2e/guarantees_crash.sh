@@ -1,0 +1,74 @@
+#!/usr/bin/env bash
+# G7: kill -9 at any point, restart: no orphan, no duplicate, no lost member. A build with crash points kills
+# itself before and after each journalled step and when an operation has just come back; the ordinary build
+# takes over, and Docker, HAProxy and the journal must agree on exactly the wanted instances. Three instances are
+# made of one, and one of three, so that each crash finds others on their way.
+. "$(dirname "$0")/lib/common.sh"
+. "$E2E/lib/platform.sh"
+
+HOOKS=$BUILD/autoscale-hooks
+[ -x "$HOOKS" ] || skip_all "$HOOKS is not built; run make e2e"
+
+settings() { # COUNT: launches one by one, so that a WANTED one is ever journalled
+    write_conf min="$1" max="$1" interval=200ms policies= load='type = "floor"; count = 1;' drain=2s \
+        'compute=launches = 1;' 'health=http = "/healthz"; interval = "50ms"; rise = 1; boot_timeout = "30s";'
+}
+
+crash_at() { # POINT COUNT: on the way to COUNT instances
+    settings "$2"
+    AUTOSCALE=$HOOKS start_autoscale "AUTOSCALE_CRASH=$1" || return 1
+    wait_for 30 "the crash at $1" is_gone "$AUTOSCALE_PID" || return 1
+    wait "$AUTOSCALE_PID" 2>/dev/null
+    CRASH_STATUS=$?
+    AUTOSCALE_PID=
+    [ "$CRASH_STATUS" = 137 ]
+} 2>>"$WORK/shell.log" # the shell's own note about a killed job
+
+kept_what_served() { # COUNT BEFORE: growing keeps all of them, shrinking makes nothing new
+    if [ "$1" -gt "$(wc -l <<<"$2")" ]; then
+        [ -z "$(comm -23 <(echo "$2") <(containers))" ]
+    else
+        [ -z "$(comm -13 <(echo "$2") <(containers))" ]
+    fi
+}
+
+survives() { # POINT COUNT
+    local before most began=$SECONDS name=G7_${1/:/_}
+    before=$(containers)
+    if ! crash_at "$1" "$2"; then
+        fail "$name" "no crash at $1 (status ${CRASH_STATUS:-none})"
+        stop_autoscale
+    fi
+    start_autoscale
+    if ! wait_for 60 "three views of the same $2" three_agree "$2"; then
+        fail "$name" "not the same $2 instances everywhere"
+        show_three
+    elif ! is_settled "$2" || ! kept_what_served "$2" "$before"; then
+        fail "$name" "before: $before, now: $(containers)"
+        show_three
+    else
+        ok "$name"
+    fi
+    stop_autoscale
+    [ $((SECONDS - began)) -lt 15 ] || note "$1 took $((SECONDS - began))s"
+}
+
+GROWING=(before:WANTED after:WANTED before:CREATING after:CREATING done:create before:BOOTING after:BOOTING
+    before:JOINING after:JOINING done:admit before:SERVING after:SERVING)
+SHRINKING=(before:DRAINING after:DRAINING done:drain before:LEAVING after:LEAVING done:evict before:DESTROYING
+    after:DESTROYING done:destroy before:GONE after:GONE)
+
+start_platform
+settings 1
+start_autoscale
+wait_settled 1 || bail "the first instance does not come up"
+stop_autoscale
+watch_footprint "$WORK/crashes"
+for ((n = 0; n < ${#GROWING[@]}; n++)); do
+    survives "${GROWING[n]}" 3
+    survives "${SHRINKING[n]:-after:GONE}" 1
+done
+end_watch
+note "$(watched "$WORK/crashes") looks, at most $(most_containers "$WORK/crashes") containers"
+check_equal G7_no_crash_ever_exceeded_max 3 "$(most_containers "$WORK/crashes")"
+finish
