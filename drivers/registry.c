@@ -5,14 +5,18 @@
 #include "autoscale/registry.h"
 
 extern const struct as_source_driver as_source_haproxy;
+extern const struct as_source_driver as_source_mariadb;
 extern const struct as_source_driver as_source_postgresql;
+extern const struct as_source_driver as_source_redis;
 extern const struct as_compute_driver as_compute_docker;
 extern const struct as_compute_driver as_compute_process;
 extern const struct as_balancer_driver as_balancer_haproxy;
 
 const struct as_source_driver *const as_source_drivers[] = {
     &as_source_haproxy,
+    &as_source_mariadb,
     &as_source_postgresql,
+    &as_source_redis,
     NULL,
 };
 

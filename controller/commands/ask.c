@@ -211,6 +211,19 @@ static void print_stage(FILE *out, const cJSON *s)
                 colour(out, "\033[0m"), reason);
 }
 
+void print_shadows(FILE *out, const cJSON *d)
+{
+    const cJSON *x, *list = cJSON_GetObjectItemCaseSensitive(d, "shadows");
+    if (!list)
+        return;
+    fprintf(out, "  shadows    %-20s %6s %15s %15s\n", "", "wants", "instance-hours", "missed minutes");
+    fprintf(out, "    %-28s %6s %15.2f %15.1f\n", "(as it is)", "", answer_num(d, "instance_hours"),
+            answer_num(d, "missed_minutes"));
+    cJSON_ArrayForEach(x, list)
+        fprintf(out, "    %-28s %6d %15.2f %15.1f\n", answer_str(x, "policy"), (int)answer_num(x, "wanted"),
+                answer_num(x, "instance_hours"), answer_num(x, "missed_minutes"));
+}
+
 void print_decision(FILE *out, const cJSON *d)
 {
     char span[32];
@@ -226,6 +239,7 @@ void print_decision(FILE *out, const cJSON *d)
     cJSON_ArrayForEach(x, cJSON_GetObjectItemCaseSensitive(d, "proposals")) print_proposal(out, x);
     fprintf(out, "  stages\n");
     cJSON_ArrayForEach(x, cJSON_GetObjectItemCaseSensitive(d, "stages")) print_stage(out, x);
+    print_shadows(out, d);
     if (cJSON_GetArraySize(cJSON_GetObjectItemCaseSensitive(d, "weights")) > 0)
         fprintf(out, "  weights\n");
     cJSON_ArrayForEach(x, cJSON_GetObjectItemCaseSensitive(d, "weights"))

@@ -32,6 +32,8 @@ int64_t ask_time(const char *text);
 const char *answer_str(const cJSON *o, const char *name);      /* "" when missing */
 double answer_num(const cJSON *o, const char *name);           /* 0 when missing  */
 bool answer_true(const cJSON *o, const char *name);
+/* The table of shadow policies, nothing when there are none. */
+void print_shadows(FILE *out, const cJSON *d);
 /* A decision in full: inputs, proposals, stages, result. */
 void print_decision(FILE *out, const cJSON *d);
 /* Colour codes when out is a terminal, "" otherwise. */

@@ -95,6 +95,7 @@ static bool print_group(const cJSON *g)
         printf("  launches  %s\n", answer_str(g, "blocked"));
     if (*answer_str(g, "doubt"))
         printf("  doubt     %s\n", answer_str(g, "doubt"));
+    print_shadows(stdout, g);
     cJSON_ArrayForEach(x, cJSON_GetObjectItemCaseSensitive(g, "hosts"))
     {
         bad = print_endpoint("host", answer_str(x, "host"), x) || bad;

@@ -85,6 +85,8 @@ struct cfg_group {
     as_time lead; /* first guess of the provisioning time, until measured; default 30s */
     const struct cfg_policy **policies; /* borrowed from cfg.policies, in the order given */
     size_t policy_count;
+    const struct cfg_policy **shadows; /* evaluated beside them, never acted upon */
+    size_t shadow_count;
     struct cfg_place at;
     char *canon;          /* the whole block, the canon of its policies included */
     char *canon_compute;  /* parts, so that reload knows what to rebuild */

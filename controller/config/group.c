@@ -15,6 +15,7 @@ void config_group_fini(struct cfg_group *g)
     free(g->compute.endpoints);
     free(g->balancer.endpoints);
     free(g->policies);
+    free(g->shadows);
     free(g->canon);
     free(g->canon_compute);
     free(g->canon_balancer);
@@ -103,7 +104,7 @@ static void take_rate(struct loader *l, const struct cfg_group *g, const char *b
 /* --- policies ------------------------------------------------------------------------------------ */
 
 static const struct cfg_policy *find_policy(struct loader *l, const struct cfg_group *g,
-                                            const struct as_settings *s, const char *name)
+                                            const struct as_settings *s, const char *option, const char *name)
 {
     const struct cfg *c = l->cfg;
     const char *names[NAMES_MAX];
@@ -115,29 +116,50 @@ static const struct cfg_policy *find_policy(struct loader *l, const struct cfg_g
         if (count < NAMES_MAX)
             names[count++] = c->policies[i].name;
     }
-    option_error(l, s, "policies", "group '%s': policies: there is no policy '%.63s'%s", g->name, name,
+    option_error(l, s, option, "group '%s': %s: there is no policy '%.63s'%s", g->name, option, name,
                  block_hint(name, names, count, hint, sizeof hint));
     return NULL;
 }
 
-static int take_policies(struct loader *l, struct cfg_group *g, const struct as_settings *s)
+/* The policies an option names, each once. */
+static int take_policies(struct loader *l, const struct cfg_group *g, const struct as_settings *s,
+                         const char *option, const struct cfg_policy ***list)
 {
-    size_t count = as_settings_count(s, "policies");
-    g->policies = calloc(count + 1, sizeof *g->policies);
-    if (!g->policies)
+    size_t named = as_settings_count(s, option), count = 0;
+    const struct cfg_policy **found = calloc(named + 1, sizeof *found);
+    if (!found)
         return AS_ENOMEM;
-    for (size_t i = 0; i < count; i++) {
-        const char *name = as_settings_item(s, "policies", i);
-        const struct cfg_policy *p = find_policy(l, g, s, name);
-        for (size_t k = 0; p && k < g->policy_count; k++)
-            if (g->policies[k] == p) {
-                option_error(l, s, "policies", "group '%s': policies: '%s' is named twice", g->name, name);
+    for (size_t i = 0; i < named; i++) {
+        const char *name = as_settings_item(s, option, i);
+        const struct cfg_policy *p = find_policy(l, g, s, option, name);
+        for (size_t k = 0; p && k < count; k++)
+            if (found[k] == p) {
+                option_error(l, s, option, "group '%s': %s: '%s' is named twice", g->name, option, name);
                 p = NULL;
             }
         if (p)
-            g->policies[g->policy_count++] = p;
+            found[count++] = p;
     }
+    *list = found;
     return AS_OK;
+}
+
+static size_t list_length(const struct cfg_policy *const *list)
+{
+    size_t n = 0;
+    while (list && list[n])
+        n++;
+    return n;
+}
+
+static int take_all_policies(struct loader *l, struct cfg_group *g, const struct as_settings *s)
+{
+    int rc = take_policies(l, g, s, "policies", &g->policies);
+    g->policy_count = list_length(g->policies);
+    if (rc == AS_OK)
+        rc = take_policies(l, g, s, "shadow", &g->shadows);
+    g->shadow_count = list_length(g->shadows);
+    return rc;
 }
 
 static bool has_metric(const struct cfg_group *g)
@@ -190,6 +212,8 @@ static int make_canon(struct cfg_group *g)
     for (size_t i = 0; i < g->policy_count; i++)
         fprintf(out, "policy %s\n%s", g->policies[i]->name,
                 g->policies[i]->canon ? g->policies[i]->canon : "");
+    for (size_t i = 0; i < g->shadow_count; i++)
+        fprintf(out, "shadow %s\n%s", g->shadows[i]->name, g->shadows[i]->canon ? g->shadows[i]->canon : "");
     return fclose(out) == 0 ? AS_OK : AS_ENOMEM;
 }
 
@@ -211,7 +235,7 @@ static int group_read(struct loader *l, struct cfg_group *g, const config_settin
     take_health(l, g, as_settings_sub(s, "health", 0), balancer != NULL);
     take_rate(l, g, "scale_out", as_settings_sub(s, "scale_out", 0), &g->out);
     take_rate(l, g, "scale_in", as_settings_sub(s, "scale_in", 0), &g->in);
-    int rest = take_policies(l, g, s);
+    int rest = take_all_policies(l, g, s);
     if (rest == AS_OK && compute && config_setting_is_group(compute))
         rest = config_load_compute(l, g, compute);
     if (rest == AS_OK && balancer && config_setting_is_group(balancer))

@@ -252,6 +252,10 @@ const struct as_option schema_group[] = {
       .help = "when an instance counts as healthy; when unset, a TCP connection if there is a balancer, and "
               "whatever runs if there is none" },
     { .name = "policies", .type = AS_OPT_STRINGS, .help = "names of the policies that size the group" },
+    { .name = "shadow",
+      .type = AS_OPT_STRINGS,
+      .help = "names of policies that are evaluated beside them without acting: what each would have cost and missed "
+              "is shown by status and explain" },
     { .name = "scale_out",
       .type = AS_OPT_GROUP,
       .def = "{}",

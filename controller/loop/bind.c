@@ -203,10 +203,12 @@ static bool bind_inputs(struct engine *e, struct source *sources, struct policy_
 
 bool group_rebind_inputs(struct engine *e, struct source *sources, struct group *g)
 {
-    for (size_t p = 0; p < g->policy_count; p++)
-        if (!bind_inputs(e, sources, &g->policies[p]))
-            return false;
-    return true;
+    bool ok = true;
+    for (size_t p = 0; ok && p < g->policy_count; p++)
+        ok = bind_inputs(e, sources, &g->policies[p]);
+    for (size_t p = 0; ok && p < g->shadow_count; p++)
+        ok = bind_inputs(e, sources, &g->shadows[p].run);
+    return ok;
 }
 
 static int policy_open(struct policy_run *run, struct cfg_hold *hold, const struct cfg_policy *c, struct as_error *err)
@@ -253,6 +255,8 @@ void group_free(struct engine *e, struct group *g)
             e->world.unbind(e->world.arg, g->pools[k].port);
     for (size_t k = 0; k < g->policy_count; k++)
         policy_close(&g->policies[k]);
+    for (size_t k = 0; k < g->shadow_count; k++)
+        policy_close(&g->shadows[k].run);
     while (g->instances) {
         struct instance *i = g->instances;
         g->instances = i->next;
@@ -261,6 +265,7 @@ void group_free(struct engine *e, struct group *g)
     free(g->hosts);
     free(g->pools);
     free(g->policies);
+    free(g->shadows);
     free(g->decision.proposals);
     cfg_hold_put(g->hold);
     free(g);
@@ -296,12 +301,18 @@ static int group_fill(struct engine *e, struct group *g, struct cfg_hold *hold, 
     g->pools = calloc(c->balancer.endpoint_count + 1, sizeof *g->pools);
     g->policies = calloc(c->policy_count + 1, sizeof *g->policies);
     g->decision.proposals = calloc(c->policy_count + 1, sizeof *g->decision.proposals);
-    if (!g->hosts || !g->pools || !g->policies || !g->decision.proposals)
+    g->shadows = calloc(c->shadow_count + 1, sizeof *g->shadows);
+    if (!g->hosts || !g->pools || !g->policies || !g->shadows || !g->decision.proposals)
         return as_fail(err, AS_ENOMEM, "out of memory");
     int rc = bind_endpoints(e, g, hold, err);
     for (size_t k = 0; rc == AS_OK && k < c->policy_count; k++) {
         g->policy_count++;
         rc = policy_open(&g->policies[k], hold, c->policies[k], err);
+    }
+    for (size_t k = 0; rc == AS_OK && k < c->shadow_count; k++) {
+        g->shadow_count++;
+        g->shadows[k].desired = -1;
+        rc = policy_open(&g->shadows[k].run, hold, c->shadows[k], err);
     }
     return rc;
 }

@@ -134,6 +134,19 @@ struct policy_run {
     size_t input_count;
 };
 
+#define SHADOW_STEPS 64
+
+struct shadow {             /* what a policy would have done alone; it never acts                  */
+    struct policy_run run;
+    struct proposal_record record;
+    struct damper damper;
+    struct decision decision;
+    int desired;            /* -1: not begun                                                        */
+    struct { as_time ready; int count; } steps[SHADOW_STEPS]; /* growth that would still boot      */
+    int step_count;
+    double instance_s, missed_s; /* so far                                                          */
+};
+
 struct group {
     struct engine *engine;
     const struct cfg_group *cfg;
@@ -144,6 +157,10 @@ struct group {
     size_t pool_count;
     struct policy_run *policies;
     size_t policy_count;
+    struct shadow *shadows;
+    size_t shadow_count;
+    as_time shadowed_at;    /* when the shadows were last charged                                   */
+    double instance_s, missed_s; /* of the group itself, over the same time                         */
     struct instance *instances;
     struct damper damper;
     struct decision decision; /* the newest                                                         */
@@ -253,6 +270,10 @@ void observe_close_rounds(struct engine *e); /* stop waiting for those that did 
 void reconcile_hosts(struct group *g, struct op *op);
 void reconcile_pool(struct group *g, struct op *op);
 void reconcile_doubt(struct group *g); /* many look dead at once: hold                               */
+/* shadow.c: what other policies would have done, after each decision                                  */
+void shadow_group(struct group *g, const struct as_view *base);
+/* judge.c: one policy's proposal, recorded                                                            */
+void policy_propose(struct policy_run *run, const struct as_view *base, struct proposal_record *r);
 /* weigh.c: aims the weights of one balancer's members by what they were measured at                    */
 void weigh_pool(struct group *g, int pool);
 /* judge.c: gather what decide needs, decide, record */

@@ -123,22 +123,24 @@ static void view_for(const struct policy_run *run, const struct as_view *base, s
     v->input_count = run->input_count;
 }
 
+void policy_propose(struct policy_run *run, const struct as_view *base, struct proposal_record *r)
+{
+    struct as_view v;
+    work_out(run, base->now);
+    view_for(run, base, &v);
+    r->policy = run->cfg->name;
+    r->type = run->cfg->type->name;
+    memset(&r->p, 0, sizeof r->p);
+    run->cfg->type->decide(run->state, &v, &r->p);
+    if (r->p.count < 0)
+        r->p.count = 0;
+    record_inputs(run, base->now, r);
+}
+
 static void propose(struct group *g, const struct as_view *base)
 {
-    for (size_t p = 0; p < g->policy_count; p++) {
-        struct policy_run *run = &g->policies[p];
-        struct proposal_record *r = &g->decision.proposals[p];
-        struct as_view v;
-        work_out(run, g->engine->now);
-        view_for(run, base, &v);
-        r->policy = run->cfg->name;
-        r->type = run->cfg->type->name;
-        memset(&r->p, 0, sizeof r->p);
-        run->cfg->type->decide(run->state, &v, &r->p);
-        if (r->p.count < 0)
-            r->p.count = 0;
-        record_inputs(run, g->engine->now, r);
-    }
+    for (size_t p = 0; p < g->policy_count; p++)
+        policy_propose(&g->policies[p], base, &g->decision.proposals[p]);
     g->decision.proposal_count = g->policy_count;
 }
 
@@ -273,6 +275,7 @@ void group_decide(struct group *g)
     in.sustains = all_sustain;
     in.arg = &arg;
     decide(&in, &g->damper, &g->decision);
+    shadow_group(g, &base);
     record(g);
     adopt_decision(g);
     g->dirty = true;

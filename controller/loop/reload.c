@@ -167,6 +167,20 @@ static void merge_pools(struct engine *e, struct group *g, struct group *fresh, 
     g->pools = room;
 }
 
+/* Shadows that did not change keep what they have counted. */
+static void keep_shadows(struct group *g, struct group *fresh)
+{
+    for (size_t n = 0; n < fresh->shadow_count; n++)
+        for (size_t k = 0; k < g->shadow_count; k++)
+            if (same(g->shadows[k].run.cfg->canon, fresh->shadows[n].run.cfg->canon) &&
+                strcmp(g->shadows[k].run.cfg->name, fresh->shadows[n].run.cfg->name) == 0) {
+                struct shadow kept = g->shadows[k];
+                g->shadows[k] = fresh->shadows[n];
+                fresh->shadows[n] = kept;
+                break;
+            }
+}
+
 /* A policy that did not change keeps its memory. */
 static void keep_policies(struct group *g, struct group *fresh)
 {
@@ -226,6 +240,13 @@ static void swap_group(struct engine *e, struct group *g, struct group *fresh, s
     sp->hosts = NULL;
     sp->pools = NULL;
     keep_policies(g, fresh);
+    keep_shadows(g, fresh);
+    struct shadow *shadows = g->shadows;
+    size_t shadow_count = g->shadow_count;
+    g->shadows = fresh->shadows;
+    g->shadow_count = fresh->shadow_count;
+    fresh->shadows = shadows;
+    fresh->shadow_count = shadow_count;
     struct policy_run *policies = g->policies;
     struct proposal_record *proposals = g->decision.proposals;
     size_t count = g->policy_count;

@@ -112,6 +112,27 @@ static void put_group_weights(cJSON *o, const struct group *g)
         }
 }
 
+/* What each policy would have done alone, beside what was done, over the same time. */
+static void put_shadows(cJSON *o, const struct group *g)
+{
+    if (g->shadow_count == 0)
+        return;
+    cJSON *list = cJSON_AddArrayToObject(o, "shadows");
+    for (size_t k = 0; k < g->shadow_count; k++) {
+        const struct shadow *sh = &g->shadows[k];
+        cJSON *s = cJSON_CreateObject();
+        put_str(s, "policy", sh->run.cfg->name);
+        put_str(s, "type", sh->run.cfg->type->name);
+        put_num(s, "wanted", sh->desired < 0 ? 0 : sh->desired);
+        put_num(s, "instance_hours", sh->instance_s / 3600);
+        put_num(s, "missed_minutes", sh->missed_s / 60);
+        put_str(s, "reason", sh->record.p.reason);
+        cJSON_AddItemToArray(list, s);
+    }
+    put_num(o, "instance_hours", g->instance_s / 3600);
+    put_num(o, "missed_minutes", g->missed_s / 60);
+}
+
 cJSON *report_decision(const struct group *g)
 {
     const struct decision *d = &g->decision;
@@ -139,6 +160,7 @@ cJSON *report_decision(const struct group *g)
     for (size_t k = 0; k < d->proposal_count; k++)
         cJSON_AddItemToArray(list, proposal_json(&d->proposals[k]));
     put_stages(o, d);
+    put_shadows(o, g);
     if (g->cfg->balancer.weigh)
         put_group_weights(o, g);
     return o;
@@ -323,6 +345,7 @@ static cJSON *group_json(const struct engine *e, const struct group *g)
     if (g->decision.at)
         put_num(o, "decided_s", (double)(e->now - g->decision.at) / 1000.0);
     put_launch_state(o, g);
+    put_shadows(o, g);
     cJSON *hosts = cJSON_AddArrayToObject(o, "hosts"), *pools = cJSON_AddArrayToObject(o, "balancers");
     cJSON *list = cJSON_AddArrayToObject(o, "instances");
     for (size_t k = 0; k < g->host_count; k++)

@@ -20,8 +20,9 @@ static const struct as_option options[] = {
     { .name = "address",
       .type = AS_OPT_STRINGS,
       .flags = AS_OPT_REQUIRED,
-      .help = "Redis servers, each \"HOST:PORT\" (port 6379 when not given) or the path of a unix socket; TLS is "
-              "not spoken" },
+      .help =
+          "Redis servers, each \"HOST:PORT\" (port 6379 when not given) or the path of a unix socket; TLS is "
+          "not spoken" },
     { .name = "user", .type = AS_OPT_STRING, .help = "ACL user (Redis 6 and later); needs +info" },
     { .name = "password_file", .type = AS_OPT_SECRET, .help = "file that holds the password of the user" },
     { 0 },
@@ -30,17 +31,19 @@ static const struct as_option options[] = {
 static const struct as_series_doc series[] = {
     { "memory_used", "bytes", "memory in use by data and overhead", AS_MERGE_SUM },
     { "memory_limit", "bytes", "maxmemory; missing when no limit is set", AS_MERGE_SUM },
-    { "memory_used_ratio", "ratio", "memory in use by the limit, of several servers the fullest; missing without",
-      AS_MERGE_MAX },
-    { "hit_ratio", "ratio", "key lookups that found the key since the last poll; missing when there were none",
-      AS_MERGE_MEAN },
+    { "memory_used_ratio", "ratio",
+      "memory in use by the limit, of several servers the fullest; missing without", AS_MERGE_MAX },
+    { "hit_ratio", "ratio",
+      "key lookups that found the key since the last poll; missing when there were none", AS_MERGE_MEAN },
     { "evictions_per_second", "1/s", "keys evicted for want of memory since the last poll", AS_MERGE_SUM },
     { "operations_per_second", "1/s", "commands since the last poll, ours excluded", AS_MERGE_SUM },
     { "clients", "clients", "client connections, ours included, replicas excluded", AS_MERGE_SUM },
     { "clients_blocked", "clients", "clients waiting in a blocking command", AS_MERGE_SUM },
-    { "clients_max", "clients", "limit of client connections; of several servers the smallest", AS_MERGE_MIN },
+    { "clients_max", "clients", "limit of client connections; of several servers the smallest",
+      AS_MERGE_MIN },
     { "replication_link_up", "0 or 1",
-      "1 when the replica is connected to its master, of several the worst; missing on a master", AS_MERGE_MIN },
+      "1 when the replica is connected to its master, of several the worst; missing on a master",
+      AS_MERGE_MIN },
     { 0 },
 };
 

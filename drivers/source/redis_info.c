@@ -8,17 +8,10 @@
 #define NUMBER_MAX 40 /* characters */
 
 static const char *const names[REDIS_FIELDS] = {
-    "used_memory",
-    "maxmemory",
-    "connected_clients",
-    "blocked_clients",
-    "maxclients",
-    "total_commands_processed",
-    "keyspace_hits",
-    "keyspace_misses",
-    "evicted_keys",
-    "loading",
-    "loading_loaded_perc",
+    "used_memory",     "maxmemory",           "connected_clients",
+    "blocked_clients", "maxclients",          "total_commands_processed",
+    "keyspace_hits",   "keyspace_misses",     "evicted_keys",
+    "loading",         "loading_loaded_perc",
 };
 
 struct span {
@@ -92,7 +85,8 @@ int redis_info_parse(const char *text, size_t len, struct redis_info *out, struc
         at = next;
     }
     if (!info.has[REDIS_USED_MEMORY] || !info.has[REDIS_CONNECTED_CLIENTS])
-        return as_fail(err, AS_EPROTO, "INFO tells no used_memory or connected_clients: is this a Redis server?");
+        return as_fail(err, AS_EPROTO,
+                       "INFO tells no used_memory or connected_clients: is this a Redis server?");
     *out = info;
     return AS_OK;
 }

@@ -70,9 +70,9 @@ int marialink_init(struct marialink *l, const char *address, const struct marial
  * the library as readiness, so that it meets the error itself. */
 static int link_wait(const struct marialink *l, as_time deadline)
 {
-    short events = (short)((l->waits & MYSQL_WAIT_READ ? POLLIN : 0) |
-                           (l->waits & MYSQL_WAIT_WRITE ? POLLOUT : 0) |
-                           (l->waits & MYSQL_WAIT_EXCEPT ? POLLPRI : 0));
+    short events =
+        (short)((l->waits & MYSQL_WAIT_READ ? POLLIN : 0) | (l->waits & MYSQL_WAIT_WRITE ? POLLOUT : 0) |
+                (l->waits & MYSQL_WAIT_EXCEPT ? POLLPRI : 0));
     int n = endpoint_wait(mysql_get_socket(l->conn), events, deadline);
     int all = l->waits & (MYSQL_WAIT_READ | MYSQL_WAIT_WRITE | MYSQL_WAIT_EXCEPT);
     return n == 0 ? 0 : all ? all : MYSQL_WAIT_TIMEOUT;
@@ -152,12 +152,12 @@ static int fail_tls(const char *line, struct as_error *err)
 
 static int fail_code(unsigned code, const char *text, struct as_error *err)
 {
-    static const unsigned refused[] = { DATABASE_REFUSED, ACCESS_DENIED,   HOST_BLOCKED,
-                                        HOST_REFUSED,     TABLE_REFUSED,   COLUMN_REFUSED,
-                                        PRIVILEGE_MISSING, ROUTINE_REFUSED, ACCESS_DENIED_NO_PASSWORD,
-                                        PASSWORD_EXPIRED, PASSWORD_EXPIRED_LOGIN, PLUGIN_MISSING,
+    static const unsigned refused[] = { DATABASE_REFUSED,  ACCESS_DENIED,          HOST_BLOCKED,
+                                        HOST_REFUSED,      TABLE_REFUSED,          COLUMN_REFUSED,
+                                        PRIVILEGE_MISSING, ROUTINE_REFUSED,        ACCESS_DENIED_NO_PASSWORD,
+                                        PASSWORD_EXPIRED,  PASSWORD_EXPIRED_LOGIN, PLUGIN_MISSING,
                                         ACCOUNT_LOCKED };
-    static const unsigned passing[] = { SHUTTING_DOWN, TOO_MANY_OF_USER, LOCK_TIMEOUT, DEADLOCK,
+    static const unsigned passing[] = { SHUTTING_DOWN, TOO_MANY_OF_USER, LOCK_TIMEOUT,     DEADLOCK,
                                         USER_LIMIT,    INTERRUPTED,      CONNECTION_KILLED };
     char line[180];
     endpoint_line(text, line, sizeof line);

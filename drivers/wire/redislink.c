@@ -175,8 +175,9 @@ static int link_reply(struct redislink *l, as_time deadline, redisReply **out, s
     for (;;) {
         if (redisReaderGetReply(l->reader->replies, &reply) != REDIS_OK) {
             link_drop(l);
-            return as_fail(err, AS_EPROTO,
-                           "the server does not speak Redis's protocol: look at the address (TLS is not spoken)");
+            return as_fail(
+                err, AS_EPROTO,
+                "the server does not speak Redis's protocol: look at the address (TLS is not spoken)");
         }
         if (reply)
             break;

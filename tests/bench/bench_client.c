@@ -1,8 +1,8 @@
 /* The client's side of the benchmarks: when does somebody outside notice? It talks plain HTTP over loopback and
  * the Docker socket, nothing of autoscale, so that both sides of a ratio are measured by the same eyes.
  *
- *     bench_client react ADDRESS PORT HOLD NEW SECONDS
- *         learns who serves, holds HOLD requests open at once (the load), and prints the milliseconds from then
+ *     bench_client react ADDRESS PORT HOLD HOLD_MS NEW SECONDS
+ *         learns who serves, opens HOLD requests of HOLD_MS each at once (the load), and prints the milliseconds from then
  *         until NEW instances that were not there before have each answered a request
  *     bench_client launch SOCKET NAME BODY ADDRESS PORT COUNT SECONDS
  *         creates and starts COUNT containers NAME-0… at the same time (BODY with PORT replaced), and prints the
@@ -128,31 +128,37 @@ static bool who_answers(const struct sockaddr_in *at, char *name)
     return n && strncmp(answer, "HTTP/1.1 200", 12) == 0 && by && sscanf(by + 13, "%95s", name) == 1;
 }
 
-static void react(const char *address, int port, int hold, int wanted, int seconds)
+/* The numbers of a run: how many requests, how long each, how many new instances, how long to wait. */
+struct burst {
+    int hold, hold_ms, wanted, seconds;
+};
+
+static void react(const char *address, int port, struct burst b)
 {
     struct sockaddr_in at = tcp_address(address, port);
     struct names known = { 0 };
-    char name[NAME_SIZE];
+    char name[NAME_SIZE], request[128];
     int held[MANY], fresh = 0;
+    snprintf(request, sizeof request, "GET /slow/%d HTTP/1.1\r\nHost: bench\r\n\r\n", b.hold_ms);
     for (int k = 0; k < 50; k++)
         if (who_answers(&at, name))
             names_add(&known, name);
     if (known.count == 0)
         die("nobody serves at %s:%d", address, port);
-    for (int k = 0; k < hold; k++)
+    for (int k = 0; k < b.hold; k++)
         if ((held[k] = dial((struct sockaddr *)&at, sizeof at)) < 0)
             die("%s:%d does not accept", address, port);
     double start = now_ms();
-    for (int k = 0; k < hold; k++)
-        if (!send_text(held[k], "GET /slow/120000 HTTP/1.1\r\nHost: bench\r\n\r\n"))
+    for (int k = 0; k < b.hold; k++)
+        if (!send_text(held[k], request))
             die("%s:%d does not take a request", address, port);
-    while (fresh < wanted) {
+    while (fresh < b.wanted) {
         if (who_answers(&at, name) && names_add(&known, name))
             fresh++;
         else
             usleep(PAUSE_US);
-        if (now_ms() - start > seconds * 1e3)
-            die("%d of %d new instances served within %d s", fresh, wanted, seconds);
+        if (now_ms() - start > b.seconds * 1e3)
+            die("%d of %d new instances served within %d s", fresh, b.wanted, b.seconds);
     }
     printf("%.1f\n", now_ms() - start);
 }
@@ -236,8 +242,9 @@ static void launch(const struct launch *like, int count)
 
 int main(int argc, char **argv)
 {
-    if (argc == 7 && strcmp(argv[1], "react") == 0) {
-        react(argv[2], number(argv[3], 65535), number(argv[4], MANY), number(argv[5], MANY), number(argv[6], 600));
+    if (argc == 8 && strcmp(argv[1], "react") == 0) {
+        struct burst b = { number(argv[4], MANY), number(argv[5], 600000), number(argv[6], MANY), number(argv[7], 600) };
+        react(argv[2], number(argv[3], 65535), b);
         return 0;
     }
     if (argc == 9 && strcmp(argv[1], "launch") == 0) {
@@ -246,7 +253,7 @@ int main(int argc, char **argv)
         launch(&like, number(argv[7], MANY));
         return 0;
     }
-    fputs("usage: bench_client react ADDRESS PORT HOLD NEW SECONDS\n"
+    fputs("usage: bench_client react ADDRESS PORT HOLD HOLD_MS NEW SECONDS\n"
           "       bench_client launch SOCKET NAME BODY ADDRESS PORT COUNT SECONDS\n", stderr);
     return 2;
 }

@@ -9,9 +9,9 @@
 HOOKS=$BUILD/autoscale-hooks
 [ -x "$HOOKS" ] || skip_all "$HOOKS is not built; run make e2e"
 
-settings() { # COUNT: launches one by one, so that a WANTED one is ever journalled
-    write_conf min="$1" max="$1" interval=200ms policies= load='type = "floor"; count = 1;' drain=2s \
-        'compute=launches = 1;' 'health=http = "/healthz"; interval = "50ms"; rise = 1; boot_timeout = "30s";'
+settings() { # COUNT [LAUNCHES]: launches one by one, so that a WANTED one is ever journalled
+    write_conf min="$1" max="$1" interval=200ms policies= drain=2s \
+        "compute=launches = ${2:-1};" 'health=http = "/healthz"; interval = "50ms"; rise = 1; boot_timeout = "30s";'
 }
 
 crash_at() { # POINT COUNT: on the way to COUNT instances
@@ -58,6 +58,40 @@ GROWING=(before:WANTED after:WANTED before:CREATING after:CREATING done:create b
 SHRINKING=(before:DRAINING after:DRAINING done:drain before:LEAVING after:LEAVING done:evict before:DESTROYING
     after:DESTROYING done:destroy before:GONE after:GONE)
 
+# The host has taken our requests and carries them out only when the next of us already looks around.
+kill_under_way() { # STATE COUNT: two instances in STATE are waited for, COUNT is wanted
+    wait_for 30 "two in state $1" eval "[ \$(instances | grep -c '$1\$') = 2 ]" || show_three
+    kill9_autoscale
+    start_autoscale
+    wait_for 30 "the next of us" status_json
+    kill -CONT "$(cat "$WORK/docker/pid")"
+    check "G7_kill_while_$1" wait_for 60 "three views of the same $2" three_agree "$2"
+    check "G7_kill_while_$1_ends_in_peace" wait_settled "$2"
+}
+
+requests_under_way() {
+    reset_group
+    write_conf min=1 max=3 interval=200ms drain=2s
+    start_autoscale
+    wait_settled 1 || return
+    watch_footprint "$WORK/late"
+    kill -STOP "$(cat "$WORK/docker/pid")"
+    start_load grow 0s:100,600s:100 # not a reload: a new driver would first ask for the network
+    kill_under_way CREATING 3
+    end_watch
+    note "$(watched "$WORK/late") looks"
+    check_equal G7_late_creates_never_exceed_max 3 "$(most_containers "$WORK/late")"
+    stop_load grow
+    settings 3
+    reload_autoscale
+    wait_settled 3
+    kill -STOP "$(cat "$WORK/docker/pid")"
+    settings 1
+    reload_autoscale
+    kill_under_way DESTROYING 1
+    stop_autoscale
+}
+
 start_platform
 settings 1
 start_autoscale
@@ -71,4 +105,5 @@ done
 end_watch
 note "$(watched "$WORK/crashes") looks, at most $(most_containers "$WORK/crashes") containers"
 check_equal G7_no_crash_ever_exceeded_max 3 "$(most_containers "$WORK/crashes")"
+requests_under_way
 finish

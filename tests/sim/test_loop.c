@@ -12,6 +12,14 @@ static const char shop[] = "controller = { interval = \"2s\"; };\n"
                            "  policies = [ \"load\" ]; }; };\n"
                            "policies = { load = { type = \"target\"; metric = \"lb.load\"; per_instance = 10.0; }; };\n";
 
+static const char shadowed[] =
+    "sources = { lb = { driver = \"sim\"; }; };\n"
+    "groups = { web = { min = 2; max = 10; policies = [ \"load\" ]; shadow = [ \"half\" ];\n"
+    "  compute = { driver = \"sim\"; hosts = [ \"a\" ]; };\n"
+    "  health = { http = \"/\"; interval = \"500ms\"; }; }; };\n"
+    "policies = { load = { type = \"target\"; metric = \"lb.load\"; per_instance = 10.0; };\n"
+    "  half = { type = \"target\"; metric = \"lb.load\"; per_instance = 20.0; }; };\n";
+
 static struct group *web(struct kit *k)
 {
     return engine_group(k->engine, "web");
@@ -171,6 +179,23 @@ static void G14_many_silent_at_once_are_doubted(void **state)
     kit_end(&k);
 }
 
+static void shadows_are_counted_and_never_act(void **state)
+{
+    (void)state;
+    struct kit k = { .load = 40 };
+    kit_start(&k, shadowed, &(struct sim_params){ .seed = 12 });
+    kit_run(&k, 10 * AS_MINUTE);
+    const struct group *g = web(&k);
+    assert_int_equal(sim_alive(k.sim, "web"), 4); /* as the acting policy wants it */
+    assert_int_equal(g->shadow_count, 1);
+    assert_int_equal(g->shadows[0].desired, 2);
+    assert_true(g->shadows[0].instance_s > 2 * 590 && g->shadows[0].instance_s < 2 * 640);
+    assert_true(g->instance_s > 4 * 580 && g->instance_s < 4 * 610);
+    assert_true(g->shadows[0].missed_s > 580); /* half of what the load needs */
+    assert_true(g->missed_s < 20);             /* only until the first four served */
+    kit_end(&k);
+}
+
 static void G7_crash_at_any_moment_converges(void **state)
 {
     (void)state;
@@ -266,6 +291,7 @@ int main(void)
         cmocka_unit_test(G9_failing_launches_back_off),
         cmocka_unit_test(G13_members_lost_by_the_balancer_come_back),
         cmocka_unit_test(G14_many_silent_at_once_are_doubted),
+        cmocka_unit_test(shadows_are_counted_and_never_act),
         cmocka_unit_test(G7_crash_at_any_moment_converges),
         cmocka_unit_test(twenty_hostile_seeds_keep_the_guarantees),
     };

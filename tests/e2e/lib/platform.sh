@@ -141,6 +141,7 @@ CONF
 
 # --- the daemon ---------------------------------------------------------------------------------------------
 start_autoscale() { # [VAR=VALUE…]
+    "$AUTOSCALE" check -c "$CONF" >"$WORK/check.log" 2>&1 || { cat "$WORK/check.log" >&2; return 1; }
     spawn "$LOG" env "$@" "$AUTOSCALE" run -c "$CONF" || return 1
     AUTOSCALE_PID=$SPAWN_PID
 }
@@ -175,8 +176,13 @@ is_settled() { # N
     [ "$(status_json | jq -r '.groups[]? | select(.name == "web") | "\(.wanted) \(.serving) \(.footprint)"')" = "$1 $1 $1" ]
 }
 
+settled_or_gone() { # N
+    is_settled "$1" || is_gone "${AUTOSCALE_PID:-0}"
+}
+
 wait_settled() { # N [SECONDS]
-    wait_for "${2:-60}" "$1 instances to be all that is wanted, serves and exists" is_settled "$1" && return 0
+    wait_for "${2:-60}" "$1 instances to be all that is wanted, serves and exists" settled_or_gone "$1"
+    is_settled "$1" && return 0
     note "status: $(status_json | jq -c '.groups[0] | {wanted,serving,footprint,blocked,summary,i: [.instances[] | .id + " " + .state + " " + .reason]}')"
     return 1
 }
