@@ -137,7 +137,7 @@ check: ## every test there is, set-up included; needs root (sudo make check); ab
 	    --title "units and the simulated loop" $(UNIT_BIN) \
 	    --title "the same with address and undefined-behaviour sanitizers" $(SAN_BIN) \
 	    --title "fuzz corpora, with sanitizers" $(SAN_FUZZ) \
-	    --title "end to end, on real servers" $$(BUILD=$(B) tests/e2e/run --list); \
+	    --title "end to end, on real servers, two at a time" --jobs 2 $$(BUILD=$(B) tests/e2e/run --list); \
 	    status=$$?; $(give_back); exit $$status
 
 unit: ## rules, documents, unit tests, the loop under a virtual clock; needs no root (SAN=1: with sanitizers)

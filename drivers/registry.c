@@ -8,6 +8,10 @@ extern const struct as_source_driver as_source_haproxy;
 extern const struct as_source_driver as_source_mariadb;
 extern const struct as_source_driver as_source_postgresql;
 extern const struct as_source_driver as_source_redis;
+extern const struct as_source_driver as_source_prometheus;
+extern const struct as_source_driver as_source_http;
+extern const struct as_source_driver as_source_exec;
+extern const struct as_source_driver as_source_probe;
 extern const struct as_compute_driver as_compute_docker;
 extern const struct as_compute_driver as_compute_process;
 extern const struct as_balancer_driver as_balancer_haproxy;
@@ -17,6 +21,10 @@ const struct as_source_driver *const as_source_drivers[] = {
     &as_source_mariadb,
     &as_source_postgresql,
     &as_source_redis,
+    &as_source_prometheus,
+    &as_source_http,
+    &as_source_exec,
+    &as_source_probe,
     NULL,
 };
 

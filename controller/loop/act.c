@@ -197,7 +197,8 @@ void act_created(struct group *g, struct op *op)
     as_time now = g->engine->now;
     h->launching--;
     h->launch.probing = false;
-    h->next_list = now;
+    if (op->rc != AS_OK || h->launching == 0) /* a burst is listed once, at its end: the host has enough to do */
+        h->next_list = now;
     i->busy = false;
     i->compute_done = now;
     if (op->rc == AS_OK) {

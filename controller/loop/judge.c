@@ -215,7 +215,8 @@ static void record(struct group *g)
     decision_outcome(&g->decision, outcome, sizeof outcome);
     decision_summary(&g->decision, summary, sizeof summary);
     bool changed = strcmp(outcome, g->outcome) != 0;
-    if (changed && (g->decision.desired != g->decision.current || e->world.act))
+    bool news = changed && strcmp(summary, g->said) != 0; /* a want beyond the bounds may change all the time */
+    if (g->decision.desired != g->decision.current ? changed : news && e->world.act)
         log_info(g->cfg->name, "%s%s", e->world.act ? "" : "[dry run] ", summary);
     else
         log_debug(g->cfg->name, "%s", summary);

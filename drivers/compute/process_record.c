@@ -11,8 +11,8 @@
 
 #define RECORD_VERSION 1
 #define RECORD_MEMBERS 12
-#define WHOLE_MAX      INT64_C(9007199254740991) /* 2^53 - 1: a double holds every one up to here */
-#define START_FIELD    22                        /* of /proc/PID/stat, counted from 1 */
+#define WHOLE_MAX      INT64_C(999999999999999) /* cJSON prints 15 digits, further ones may get lost */
+#define START_FIELD    22                       /* of /proc/PID/stat, counted from 1 */
 
 bool process_id_ok(const char *id)
 {

@@ -4,8 +4,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "../wire/command.h"
 #include "../wire/json.h"
+#include "../wire/subprocess.h"
 #include "autoscale/source.h"
 #include "json_values.h"
 
@@ -13,7 +13,7 @@
 
 struct exec {
     const struct as_settings *settings; /* borrowed */
-    struct command command;
+    struct subprocess command;
     const char **argv;
     char **envp;
 };
@@ -75,7 +75,7 @@ static int read_line(cJSON *all, const char *text, size_t size, struct as_error 
     return rc;
 }
 
-static int read_lines(const struct command_answer *a, cJSON **out, struct as_error *err)
+static int read_lines(const struct subprocess_answer *a, cJSON **out, struct as_error *err)
 {
     cJSON *all = cJSON_CreateObject();
     int rc = all ? AS_OK : as_fail(err, AS_ENOMEM, "out of memory");
@@ -93,7 +93,7 @@ static int read_lines(const struct command_answer *a, cJSON **out, struct as_err
     return rc;
 }
 
-static int read_output(const struct exec *x, const struct command_answer *a, struct as_samples *out,
+static int read_output(const struct exec *x, const struct subprocess_answer *a, struct as_samples *out,
                        struct as_error *err)
 {
     bool many = as_settings_count(x->settings, "values") > 0;
@@ -116,14 +116,14 @@ static int read_output(const struct exec *x, const struct command_answer *a, str
 static int exec_poll(void *self, as_time deadline, struct as_samples *out, struct as_error *err)
 {
     struct exec *x = self;
-    struct command_answer a = { 0 };
+    struct subprocess_answer a = { 0 };
     size_t before = out->count;
-    int rc = command_run(&x->command, deadline, &a, err);
+    int rc = subprocess_run(&x->command, deadline, &a, err);
     if (rc == AS_OK)
         rc = read_output(x, &a, out, err);
     if (rc != AS_OK)
         out->count = before;
-    command_answer_fini(&a);
+    subprocess_answer_fini(&a);
     return rc;
 }
 
@@ -185,7 +185,7 @@ static int exec_open(void *self, const struct as_settings *settings, const char 
         rc = make_argv(x, settings, err);
     if (rc == AS_OK)
         rc = make_env(x, settings, err);
-    x->command = (struct command){
+    x->command = (struct subprocess){
         .argv = x->argv, .envp = (const char *const *)x->envp, .directory = directory, .cap = OUTPUT_MAX
     };
     return rc;
@@ -194,7 +194,7 @@ static int exec_open(void *self, const struct as_settings *settings, const char 
 static void exec_close(void *self)
 {
     struct exec *x = self;
-    command_fini(&x->command);
+    subprocess_fini(&x->command);
     for (char **e = x->envp; e && *e; e++)
         free(*e);
     free(x->envp);

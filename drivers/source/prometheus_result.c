@@ -75,12 +75,14 @@ static bool bucket_value(const struct bucket *b, enum prom_reduce reduce, double
 {
     if (b->broken || b->count == 0)
         return false;
-    *out = reduce == PROM_MAX     ? b->most
-           : reduce == PROM_MIN   ? b->least
-           : reduce == PROM_AVG   ? b->sum / b->count
-           : reduce == PROM_COUNT ? b->count
-                                  : b->sum;
-    return isfinite(*out);
+    double value = reduce == PROM_MAX     ? b->most
+                   : reduce == PROM_MIN   ? b->least
+                   : reduce == PROM_AVG   ? b->sum / b->count
+                   : reduce == PROM_COUNT ? b->count
+                                          : b->sum;
+    if (isfinite(value))
+        *out = value;
+    return isfinite(value);
 }
 
 /* --- results ------------------------------------------------------------------------------------------- */

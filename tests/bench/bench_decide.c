@@ -5,12 +5,11 @@
  *     bench_decide                    1,000 groups, then 10,000, of 10 instances and 5 series each
  *     bench_decide GROUPS TICKS       one size, for a profiler
  */
-#include <inttypes.h>
+#include <dirent.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -20,6 +19,7 @@
 #define INSTANCES 10
 #define SERIES 5
 #define PER_SOURCE 100 /* groups that share a source */
+#define PER_FILE 1000 /* groups that share a file */
 #define CALL_MS 2
 #define WALL_START 1795000000000
 
@@ -196,6 +196,7 @@ static void answer(struct bench *b, struct op *op)
     case OP_ADMIT:
     case OP_DRAIN:
     case OP_EVICT:
+    case OP_WEIGHT:
     case OP_KINDS: break;
     }
     op->rc = AS_OK;
@@ -216,31 +217,63 @@ static void answer_all(struct bench *b)
 
 /* --- set-up --------------------------------------------------------------------------------------------------- */
 
-static void write_config(const struct bench *b, const char *path)
+/* A file of a configuration may have 1 MiB: blocks of groups go into files of their own. */
+static FILE *open_part(const char *dir, const char *name)
 {
+    char path[256];
+    snprintf(path, sizeof path, "%s/%s", dir, name);
     FILE *f = fopen(path, "w");
     if (!f)
         die("cannot write %s", path);
+    return f;
+}
+
+static void close_part(FILE *f)
+{
+    if (fclose(f) != 0)
+        die("the configuration cannot be written");
+}
+
+static void write_groups(const char *dir, size_t part, size_t from, size_t to)
+{
+    char groups[32], policies[32];
+    snprintf(groups, sizeof groups, "groups-%zu", part);
+    snprintf(policies, sizeof policies, "policies-%zu", part);
+    FILE *g = open_part(dir, groups), *p = open_part(dir, policies);
+    for (size_t k = from; k < to; k++) {
+        fprintf(g, "g%zu = { min = %d; max = 20; health = { tcp = false; };\n"
+                   "compute = { driver = \"memory\"; hosts = [ \"host\" ]; launches = 20; };\n"
+                   "balancer = { driver = \"memory\"; hosts = [ \"lb\" ]; }; policies = [ ",
+                k, INSTANCES);
+        for (int s = 0; s < SERIES; s++) {
+            fprintf(g, "%s\"p%zu-%d\"", s ? ", " : "", k, s);
+            fprintf(p, "p%zu-%d = { type = \"target\"; metric = \"lb%zu.g%zu.s%d\"; per_instance = 10.0; };\n", k, s,
+                    k / PER_SOURCE, k, s);
+        }
+        fprintf(g, " ]; };\n");
+    }
+    close_part(g);
+    close_part(p);
+}
+
+static void write_config(const struct bench *b, const char *dir)
+{
+    FILE *f = open_part(dir, "main.conf");
+    size_t parts = (b->groups + PER_FILE - 1) / PER_FILE;
     fprintf(f, "controller = { interval = \"2s\"; log_level = \"error\"; };\nsources = {\n");
     for (size_t k = 0; k < b->groups; k += PER_SOURCE)
         fprintf(f, "  lb%zu = { driver = \"memory\"; };\n", k / PER_SOURCE);
     fprintf(f, "};\ngroups = {\n");
-    for (size_t k = 0; k < b->groups; k++) {
-        fprintf(f, "  g%zu = { min = %d; max = 20; compute = { driver = \"memory\"; hosts = [ \"host\" ]; launches = 20; };\n"
-                   "    balancer = { driver = \"memory\"; hosts = [ \"lb\" ]; }; health = { tcp = false; };\n    policies = [ ",
-                k, INSTANCES);
-        for (int s = 0; s < SERIES; s++)
-            fprintf(f, "%s\"p%zu-%d\"", s ? ", " : "", k, s);
-        fprintf(f, " ]; };\n");
-    }
+    for (size_t k = 0; k < parts; k++)
+        fprintf(f, "@include \"groups-%zu\"\n", k);
     fprintf(f, "};\npolicies = {\n");
-    for (size_t k = 0; k < b->groups; k++)
-        for (int s = 0; s < SERIES; s++)
-            fprintf(f, "  p%zu-%d = { type = \"target\"; metric = \"lb%zu.g%zu.s%d\"; per_instance = 10.0; };\n", k, s,
-                    k / PER_SOURCE, k, s);
+    for (size_t k = 0; k < parts; k++) {
+        size_t to = (k + 1) * PER_FILE;
+        fprintf(f, "@include \"policies-%zu\"\n", k);
+        write_groups(dir, k, k * PER_FILE, to < b->groups ? to : b->groups);
+    }
     fprintf(f, "};\n");
-    if (fclose(f) != 0)
-        die("cannot write %s", path);
+    close_part(f);
 }
 
 static struct cfg_hold *load_config(const char *path)
@@ -354,11 +387,11 @@ static double run(const char *dir, size_t groups, size_t ticks)
     struct as_error err = { 0 };
     struct journal *journal = NULL;
     char conf[256], state[256];
-    snprintf(conf, sizeof conf, "%s/%zu.conf", dir, groups);
-    snprintf(state, sizeof state, "%s/%zu.db", dir, groups);
+    snprintf(conf, sizeof conf, "%s/main.conf", dir);
+    snprintf(state, sizeof state, "%s/state.db", dir);
     b.queue_tail = &b.queue;
     make_sites(&b);
-    write_config(&b, conf);
+    write_config(&b, dir);
     struct cfg_hold *hold = load_config(conf);
     if (journal_open(state, "autoscale", JOURNAL_WRITE, &journal, &err) != AS_OK ||
         engine_new(&w, hold, journal, b.now, WALL_START + b.now, &b.engine, &err) != AS_OK)
@@ -372,35 +405,38 @@ static double run(const char *dir, size_t groups, size_t ticks)
     return cost;
 }
 
-static void remove_files(const char *dir, size_t groups)
+static void remove_dir(const char *dir)
 {
-    static const char *const suffixes[] = { ".conf", ".db", ".db-wal", ".db-shm", ".db.lock" };
-    char path[256];
-    for (size_t k = 0; k < sizeof suffixes / sizeof *suffixes; k++) {
-        snprintf(path, sizeof path, "%s/%zu%s", dir, groups, suffixes[k]);
-        unlink(path);
-    }
+    DIR *d = opendir(dir);
+    for (struct dirent *e; d && (e = readdir(d));)
+        unlinkat(dirfd(d), e->d_name, 0); /* not "." and "..": they are directories */
+    if (d)
+        closedir(d);
+    rmdir(dir);
 }
 
-int main(int argc, char **argv)
+/* The cost of one size, in a directory of its own. */
+static double run_alone(size_t groups, size_t ticks)
 {
     char dir[] = "/tmp/autoscale-bench-XXXXXX";
     if (!mkdtemp(dir))
         die("cannot make a directory in /tmp");
+    double cost = run(dir, groups, ticks);
+    remove_dir(dir);
+    return cost;
+}
+
+int main(int argc, char **argv)
+{
     log_set_level(LOG_LEVEL_ERROR);
-    if (argc > 2) {
-        size_t groups = strtoul(argv[1], NULL, 10), ticks = strtoul(argv[2], NULL, 10);
-        if (groups < 1 || ticks < 1)
-            die("usage: %s [GROUPS TICKS]", argv[0]);
-        run(dir, groups, ticks);
-        remove_files(dir, groups);
-    } else {
-        double few = run(dir, 1000, 90);
-        remove_files(dir, 1000);
-        double many = run(dir, 10000, 60);
-        remove_files(dir, 10000);
-        printf("growth %.3f\n", many / few);
+    size_t groups = argc > 2 ? strtoul(argv[1], NULL, 10) : 0, ticks = argc > 2 ? strtoul(argv[2], NULL, 10) : 0;
+    if (argc > 1 && (groups < 1 || ticks < 1))
+        die("usage: %s [GROUPS TICKS]", argv[0]);
+    if (argc > 1) {
+        run_alone(groups, ticks);
+        return 0;
     }
-    rmdir(dir);
+    double few = run_alone(1000, 90), many = run_alone(10000, 60);
+    printf("growth %.3f\n", many / few);
     return 0;
 }

@@ -142,14 +142,14 @@ static void lost_data_abstains_and_partial_never_shrinks(void **unused)
     kit_free(k);
 }
 
-static void policy_that_only_grows_never_asks_for_fewer(void **unused)
+static void policy_that_only_grows_is_silent_between_its_steps(void **unused)
 {
     (void)unused;
     struct kit *k =
         kit_new(&as_policy_step, "metric = \"a.b\"; steps = ( { from = 80; change = \"+2\"; } );");
     struct as_proposal p = kit_tick(k, 20, 5, 0);
-    assert_int_equal(p.kind, AS_WANT);
-    assert_int_equal(p.count, 5);
+    assert_int_equal(p.kind, AS_ABSTAIN);
+    assert_false(p.blind);
     assert_string_equal(p.reason, "a.b 20 is in no step: no change");
     assert_int_equal(kit_want(k, 90, 5, 0), 7);
     assert_int_equal(kit_want(k, 90, 5, 2), 7);
@@ -233,7 +233,7 @@ int main(void)
         cmocka_unit_test(percentages_round_as_documented),
         cmocka_unit_test(changes_are_read_strictly),
         cmocka_unit_test(lost_data_abstains_and_partial_never_shrinks),
-        cmocka_unit_test(policy_that_only_grows_never_asks_for_fewer),
+        cmocka_unit_test(policy_that_only_grows_is_silent_between_its_steps),
         cmocka_unit_test(sustains_predicts_the_mean_of_fewer),
         cmocka_unit_test(ranges_that_contradict_are_refused),
         cmocka_unit_test(gap_may_lie_across_the_threshold),

@@ -1,7 +1,7 @@
 /* Child processes by posix_spawn, which is safe in a process with threads: default signals, an own process group,
  * no descriptor but the standard three. The group is ended before its leader is reaped, while its number cannot
  * belong to anybody else. It must never wait past the deadline, also not for a child that cannot be killed. */
-#include "command.h"
+#include "subprocess.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -23,7 +23,7 @@ struct child {
     int out, errs; /* -1: closed                                                                       */
     char *text;
     size_t size, room, cap;
-    char said[COMMAND_STDERR_MAX];
+    char said[SUBPROCESS_STDERR_MAX];
     size_t said_size;
     bool too_big, no_memory, ended;
 };
@@ -44,7 +44,7 @@ static int set_attributes(posix_spawnattr_t *attr)
     return rc ? rc : posix_spawnattr_setsigmask(attr, &none);
 }
 
-static int set_actions(posix_spawn_file_actions_t *fa, const struct command *c, int out, int errs)
+static int set_actions(posix_spawn_file_actions_t *fa, const struct subprocess *c, int out, int errs)
 {
     int rc = posix_spawn_file_actions_addopen(fa, STDIN_FILENO, "/dev/null", O_RDONLY, 0);
     if (rc == 0)
@@ -56,7 +56,7 @@ static int set_actions(posix_spawn_file_actions_t *fa, const struct command *c, 
     return rc ? rc : posix_spawn_file_actions_addchdir_np(fa, c->directory);
 }
 
-static int spawn(const struct command *c, int out, int errs, pid_t *pid)
+static int spawn(const struct subprocess *c, int out, int errs, pid_t *pid)
 {
     posix_spawnattr_t attr;
     posix_spawn_file_actions_t fa;
@@ -98,7 +98,7 @@ static int make_pipe(int ends[2])
     return rc;
 }
 
-static int start(const struct command *c, struct child *ch, struct as_error *err)
+static int start(const struct subprocess *c, struct child *ch, struct as_error *err)
 {
     int out[2] = { -1, -1 }, errs[2] = { -1, -1 };
     int rc = make_pipe(out);
@@ -199,7 +199,7 @@ static bool reap(pid_t pid, int *status)
     return got != 0;
 }
 
-static int judge(const struct command *c, struct child *ch, int status, struct as_error *err)
+static int judge(const struct subprocess *c, struct child *ch, int status, struct as_error *err)
 {
     char *line = ch->said;
     line[strcspn(line, "\r\n")] = '\0';
@@ -230,7 +230,7 @@ static bool stop(const struct child *ch, as_time kill_at, as_time deadline, int 
     return reap(ch->pid, status);
 }
 
-static int finish(struct command *c, struct child *ch, as_time deadline, as_time kill_at,
+static int finish(struct subprocess *c, struct child *ch, as_time deadline, as_time kill_at,
                   struct as_error *err)
 {
     int status = 0;
@@ -253,7 +253,8 @@ static int finish(struct command *c, struct child *ch, as_time deadline, as_time
 
 /* --- the calls ----------------------------------------------------------------------------------------- */
 
-int command_run(struct command *c, as_time deadline, struct command_answer *out, struct as_error *err)
+int subprocess_run(struct subprocess *c, as_time deadline, struct subprocess_answer *out,
+                   struct as_error *err)
 {
     struct child ch = { .exit_fd = -1, .out = -1, .errs = -1, .cap = c->cap };
     int left = as_time_left(deadline), status;
@@ -275,19 +276,19 @@ int command_run(struct command *c, as_time deadline, struct command_answer *out,
     close_fd(&ch.out);
     close_fd(&ch.errs);
     if (rc == AS_OK)
-        *out = (struct command_answer){ ch.text, ch.size };
+        *out = (struct subprocess_answer){ ch.text, ch.size };
     else
         free(ch.text);
     return rc;
 }
 
-void command_answer_fini(struct command_answer *a)
+void subprocess_answer_fini(struct subprocess_answer *a)
 {
     free(a->text);
-    *a = (struct command_answer){ 0 };
+    *a = (struct subprocess_answer){ 0 };
 }
 
-void command_fini(struct command *c)
+void subprocess_fini(struct subprocess *c)
 {
     int status;
     if (c->left)

@@ -1,0 +1,211 @@
+/* Traces: a strict reader of two columns. It must never take a broken line for a number. */
+#include <errno.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "trace.h"
+
+struct row {
+    double at, rate;
+};
+
+struct rows {
+    struct row *items;
+    size_t count, cap;
+};
+
+static bool number(const char **at, const char *end, double *out)
+{
+    char text[64], *stop;
+    size_t n = 0;
+    while (*at < end && **at != ',' && n + 1 < sizeof text)
+        text[n++] = *(*at)++;
+    text[n] = '\0';
+    while (n && (text[n - 1] == ' ' || text[n - 1] == '\r' || text[n - 1] == '\t'))
+        text[--n] = '\0';
+    *out = strtod(text, &stop);
+    return n > 0 && *stop == '\0' && isfinite(*out) && (*at == end || **at == ',');
+}
+
+static int push(struct rows *r, struct row row, struct as_error *err)
+{
+    if (r->count == TRACE_SAMPLES_MAX)
+        return as_fail(err, AS_EINVAL, "more than %d samples", TRACE_SAMPLES_MAX);
+    if (r->count == r->cap) {
+        size_t cap = r->cap ? 2 * r->cap : 4096;
+        struct row *items = realloc(r->items, cap * sizeof *items);
+        if (!items)
+            return as_fail(err, AS_ENOMEM, "out of memory");
+        r->items = items;
+        r->cap = cap;
+    }
+    r->items[r->count++] = row;
+    return AS_OK;
+}
+
+static int read_line(struct rows *r, const char *name, const char *line, const char *end, int number_of, struct trace *t,
+                     struct as_error *err)
+{
+    struct row row;
+    const char *at = line;
+    while (end > line && (end[-1] == '\r' || end[-1] == ' '))
+        end--;
+    if (end == line || *line == '#')
+        return AS_OK;
+    bool ok = number(&at, end, &row.at) && at < end && *at == ',';
+    at += ok;
+    ok = ok && number(&at, end, &row.rate) && row.rate >= 0 && row.at >= -1e12 && row.at <= 1e12;
+    if (!ok && number_of == 1)
+        return AS_OK; /* the header */
+    if (!ok)
+        return as_fail(err, AS_EINVAL, "%s:%d: \"%.*s\" is no sample: write seconds,rate with a rate of 0 or more", name,
+                       number_of, (int)(end - line < 60 ? end - line : 60), line);
+    if (r->count && row.at <= r->items[r->count - 1].at) {
+        t->dropped++;
+        return AS_OK;
+    }
+    return push(r, row, err);
+}
+
+static int by_value(const void *a, const void *b)
+{
+    double x = *(const double *)a, y = *(const double *)b;
+    return (x > y) - (x < y);
+}
+
+/* The commonest difference of neighbours, not the smallest: real files have odd stamps. */
+static double commonest_step(const struct rows *r)
+{
+    size_t n = r->count - 1, run = 0, most = 0;
+    double *d = malloc(n * sizeof *d), best = 0;
+    if (!d)
+        return 0;
+    for (size_t i = 0; i < n; i++)
+        d[i] = r->items[i + 1].at - r->items[i].at;
+    qsort(d, n, sizeof *d, by_value);
+    for (size_t i = 0; i < n; i++) {
+        run = i && d[i] - d[i - 1] < 1e-6 ? run + 1 : 1;
+        if (run > most) {
+            most = run;
+            best = d[i];
+        }
+    }
+    free(d);
+    return best;
+}
+
+static int lay_out(const char *name, const struct rows *r, struct trace *t, struct as_error *err)
+{
+    if (r->count < 2)
+        return as_fail(err, AS_EINVAL, "%s: a trace needs at least two samples", name);
+    t->step_s = commonest_step(r);
+    t->first_s = r->items[0].at;
+    double steps = floor((r->items[r->count - 1].at - t->first_s) / t->step_s + 0.5) + 1;
+    if (t->step_s <= 0)
+        return as_fail(err, AS_ENOMEM, "out of memory");
+    if (steps > TRACE_SAMPLES_MAX)
+        return as_fail(err, AS_EINVAL, "%s: from %.0f to %.0f in steps of %g s are more than %d samples", name, t->first_s,
+                       r->items[r->count - 1].at, t->step_s, TRACE_SAMPLES_MAX);
+    t->count = (size_t)steps;
+    t->rate = malloc(t->count * sizeof *t->rate);
+    if (!t->rate)
+        return as_fail(err, AS_ENOMEM, "out of memory");
+    size_t from = 0, have = 0;
+    for (size_t i = 0; i < t->count; i++) { /* the newest sample not after the middle of the step */
+        double until = t->first_s + ((double)i + 0.5) * t->step_s;
+        while (from + 1 < r->count && r->items[from + 1].at < until)
+            from++;
+        t->rate[i] = r->items[from].rate;
+        have += r->items[from].at >= until - t->step_s;
+    }
+    t->held = t->count - have;
+    return AS_OK;
+}
+
+int trace_parse(const char *name, const char *text, size_t length, struct trace *out, struct as_error *err)
+{
+    struct rows r = { 0 };
+    struct trace t = { 0 };
+    int line = 0, rc = AS_OK;
+    const char *end = text + length;
+    while (rc == AS_OK && text < end) {
+        const char *stop = memchr(text, '\n', (size_t)(end - text));
+        stop = stop ? stop : end;
+        rc = read_line(&r, name, text, stop, ++line, &t, err);
+        text = stop < end ? stop + 1 : end;
+    }
+    if (rc == AS_OK)
+        rc = lay_out(name, &r, &t, err);
+    free(r.items);
+    if (rc == AS_OK)
+        *out = t;
+    else
+        trace_fini(&t);
+    return rc;
+}
+
+int trace_load(const char *path, struct trace *out, struct as_error *err)
+{
+    FILE *f = fopen(path, "rb");
+    if (!f)
+        return as_fail(err, AS_EIO, "%s: %s", path, strerror(errno));
+    char *text = NULL;
+    size_t n = 0, cap = 0, got = 1;
+    int rc = AS_OK;
+    while (rc == AS_OK && got > 0) {
+        if (n == cap) {
+            cap = cap ? 2 * cap : 1 << 16;
+            char *more = cap <= TRACE_BYTES_MAX ? realloc(text, cap) : NULL;
+            if (!more) {
+                rc = as_fail(err, AS_EINVAL, "%s: larger than %u MiB", path, TRACE_BYTES_MAX >> 20);
+                break;
+            }
+            text = more;
+        }
+        got = fread(text + n, 1, cap - n, f);
+        n += got;
+    }
+    if (rc == AS_OK && ferror(f))
+        rc = as_fail(err, AS_EIO, "%s: %s", path, strerror(errno));
+    fclose(f);
+    if (rc == AS_OK)
+        rc = trace_parse(path, text, n, out, err);
+    free(text);
+    return rc;
+}
+
+void trace_fini(struct trace *t)
+{
+    free(t->rate);
+    *t = (struct trace){ 0 };
+}
+
+double trace_peak(const struct trace *t)
+{
+    double peak = 0;
+    for (size_t i = 0; i < t->count; i++)
+        peak = t->rate[i] > peak ? t->rate[i] : peak;
+    return peak;
+}
+
+double trace_mean(const struct trace *t)
+{
+    double sum = 0;
+    for (size_t i = 0; i < t->count; i++)
+        sum += t->rate[i];
+    return t->count ? sum / (double)t->count : 0;
+}
+
+double trace_at(const struct trace *t, double at, enum trace_between between)
+{
+    double pos = at / t->step_s;
+    if (pos <= 0)
+        return t->rate[0];
+    size_t i = (size_t)pos;
+    if (i + 1 >= t->count)
+        return t->rate[t->count - 1];
+    double part = between == TRACE_STRAIGHT ? pos - (double)i : 0;
+    return t->rate[i] + part * (t->rate[i + 1] - t->rate[i]);
+}

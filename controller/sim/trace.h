@@ -1,0 +1,37 @@
+/* A recorded load: CSV lines "seconds,rate" with an optional header. The step is the commonest difference of
+ * time stamps; where samples are missing the last value is held. */
+#ifndef SIM_TRACE_H
+#define SIM_TRACE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+
+#include "autoscale/error.h"
+#include "autoscale/time.h"
+
+#define TRACE_BYTES_MAX (256u << 20)
+#define TRACE_SAMPLES_MAX 10000000
+
+struct trace {
+    double *rate;      /* per step, held where samples are missing                                    */
+    size_t count;
+    double step_s;
+    double first_s;    /* time stamp of the first sample                                              */
+    size_t held;       /* steps that were missing                                                     */
+    size_t dropped;    /* lines out of order or doubled, left out                                     */
+};
+
+/* AS_EINVAL with file:line for what is no sample, AS_EIO, AS_ENOMEM. Freed with trace_fini. */
+int trace_load(const char *path, struct trace *out, struct as_error *err);
+/* The same from memory; `name` is for errors. */
+int trace_parse(const char *name, const char *text, size_t length, struct trace *out, struct as_error *err);
+void trace_fini(struct trace *t);
+
+double trace_peak(const struct trace *t);
+double trace_mean(const struct trace *t);
+
+enum trace_between { TRACE_STRAIGHT, TRACE_HELD }; /* what the load does between two samples              */
+/* The rate at second `at` since the first sample; the last sample holds to the end of its step. */
+double trace_at(const struct trace *t, double at, enum trace_between between);
+
+#endif
