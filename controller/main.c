@@ -12,6 +12,7 @@ static const struct command {
     { "check", "read the configuration and report every problem, offline", command_check },
     { "plan", "observe the platform, decide once, print what would change and why", command_plan },
     { "run", "the controller, in the foreground (--dry-run: it cannot act)", command_run },
+    { "simulate", "replay a recorded load through the same decisions, compare policies", command_simulate },
     { "status", "where everything stands, from the running controller", command_status },
     { "explain", "why a group has the size it has, stage by stage", command_explain },
     { "history", "what happened", command_history },

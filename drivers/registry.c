@@ -5,6 +5,7 @@
 #include "autoscale/registry.h"
 
 extern const struct as_source_driver as_source_haproxy;
+extern const struct as_source_driver as_source_nginx;
 extern const struct as_source_driver as_source_mariadb;
 extern const struct as_source_driver as_source_postgresql;
 extern const struct as_source_driver as_source_redis;
@@ -15,9 +16,11 @@ extern const struct as_source_driver as_source_probe;
 extern const struct as_compute_driver as_compute_docker;
 extern const struct as_compute_driver as_compute_process;
 extern const struct as_balancer_driver as_balancer_haproxy;
+extern const struct as_balancer_driver as_balancer_nginx;
 
 const struct as_source_driver *const as_source_drivers[] = {
     &as_source_haproxy,
+    &as_source_nginx,
     &as_source_mariadb,
     &as_source_postgresql,
     &as_source_redis,
@@ -36,6 +39,7 @@ const struct as_compute_driver *const as_compute_drivers[] = {
 
 const struct as_balancer_driver *const as_balancer_drivers[] = {
     &as_balancer_haproxy,
+    &as_balancer_nginx,
     NULL,
 };
 

@@ -88,6 +88,20 @@ void policy_reason(struct as_proposal *out, const char *fmt, ...)
     va_end(ap);
 }
 
+void policy_words(struct as_proposal *out, const char *first, ...)
+{
+    char *at = out->reason, *end = out->reason + sizeof out->reason - 1;
+    va_list ap;
+    va_start(ap, first);
+    for (const char *word = first; word && at < end; word = va_arg(ap, const char *)) {
+        size_t n = strnlen(word, (size_t)(end - at));
+        memcpy(at, word, n);
+        at += n;
+    }
+    va_end(ap);
+    *at = '\0';
+}
+
 /* printf of a double is most of what a proposal costs; this gives the same text for hundredths of common size. */
 static bool hundredths(double x, struct policy_text *t)
 {

@@ -42,6 +42,8 @@ int policy_floor(double x);
 int policy_clamp(int64_t count);
 
 __attribute__((format(printf, 2, 3))) void policy_reason(struct as_proposal *out, const char *fmt, ...);
+/* The same from words, to the first NULL: several times as fast, for what is said at every tick. */
+__attribute__((sentinel)) void policy_words(struct as_proposal *out, const char *first, ...);
 
 struct policy_text {
     char s[32];

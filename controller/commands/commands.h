@@ -8,6 +8,7 @@
 int command_check(int argc, char **argv);
 int command_plan(int argc, char **argv);
 int command_run(int argc, char **argv);
+int command_simulate(int argc, char **argv);
 int command_status(int argc, char **argv);
 int command_explain(int argc, char **argv);
 int command_history(int argc, char **argv);

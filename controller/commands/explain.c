@@ -7,7 +7,8 @@
 static const char usage[] =
     "usage: autoscale explain GROUP [--at TIME] [-c FILE | --socket PATH] [--json]\n"
     "\n"
-    "Shows the newest decision about GROUP: what was measured, what each policy proposed, what each stage made of\n"
+    "Shows the newest decision about GROUP: what was measured, what each policy proposed, what each stage "
+    "made of\n"
     "it, which limit bound it and when it can change.\n"
     "\n"
     "      --at TIME      the decision in force then: \"10m\" or \"2h\" ago, \"2026-11-27T20:00:00Z\", or\n"
@@ -33,8 +34,10 @@ int command_explain(int argc, char **argv)
         return 1;
     }
     if (a.at && (at = ask_time(a.at)) < 0) {
-        fprintf(stderr, "autoscale explain: '%s' is no time: write 10m, 2h, 2026-11-27T20:00:00Z or '2026-11-27 20:00'\n",
-                a.at);
+        fprintf(
+            stderr,
+            "autoscale explain: '%s' is no time: write 10m, 2h, 2026-11-27T20:00:00Z or '2026-11-27 20:00'\n",
+            a.at);
         return 1;
     }
     snprintf(path, sizeof path, "/explain?group=%.100s&at=%" PRId64, a.operands[0], at);

@@ -1,7 +1,11 @@
 /* autoscale history: what happened, from the running daemon, or from the journal when none runs. */
+#include <errno.h>
 #include <inttypes.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
+#include <sys/un.h>
 #include <unistd.h>
 
 #include "../config/config.h"
@@ -58,12 +62,18 @@ static cJSON *read_journal(const struct ask *a, int64_t since, int limit)
     return h;
 }
 
+/* A killed daemon leaves its socket behind: only a connection tells. */
 static bool daemon_listens(const struct ask *a)
 {
-    char *socket = ask_socket(a);
-    bool yes = socket && access(socket, F_OK) == 0;
-    free(socket);
-    return yes;
+    struct sockaddr_un at = { .sun_family = AF_UNIX };
+    char *path = ask_socket(a);
+    int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    snprintf(at.sun_path, sizeof at.sun_path, "%s", path ? path : "");
+    bool nobody = connect(fd, (struct sockaddr *)&at, sizeof at) != 0 && (errno == ENOENT || errno == ECONNREFUSED);
+    if (fd >= 0)
+        close(fd);
+    free(path);
+    return !nobody;
 }
 
 int command_history(int argc, char **argv)

@@ -57,7 +57,8 @@ static int observe(struct planning *p, struct as_error *err)
         rc = realworld_new(&p->loop, false, &p->world, err);
     p->began = as_clock_monotonic();
     if (rc == AS_OK)
-        rc = engine_new(realworld_world(p->world), p->hold, p->journal, p->began, as_clock_wall(), &p->engine, err);
+        rc = engine_new(realworld_world(p->world), p->hold, p->journal, p->began, as_clock_wall(), &p->engine,
+                        err);
     if (rc != AS_OK)
         return rc;
     realworld_start(p->world, p->engine, on_turn, p);
@@ -113,8 +114,8 @@ static void print_steps(const cJSON *g)
     {
         const char *where = *answer_str(s, "host") ? answer_str(s, "host") : answer_str(s, "balancer");
         printf("    %2d. %-8s %s%s%s  (%s)\n", ++n, answer_str(s, "step"),
-               *answer_str(s, "instance") ? answer_str(s, "instance") : "a new instance", *where ? " at " : "", where,
-               answer_str(s, "why"));
+               *answer_str(s, "instance") ? answer_str(s, "instance") : "a new instance",
+               *where ? " at " : "", where, answer_str(s, "why"));
     }
     if (n == 0)
         printf("    none\n");
@@ -139,7 +140,8 @@ static int plan_groups(struct planning *p, cJSON *out)
 static int show(struct planning *p)
 {
     cJSON *all = cJSON_CreateObject();
-    cJSON *groups = cJSON_AddArrayToObject(all, "groups"), *missing = cJSON_AddArrayToObject(all, "unreachable");
+    cJSON *groups = cJSON_AddArrayToObject(all, "groups"),
+          *missing = cJSON_AddArrayToObject(all, "unreachable");
     int bad = 0, steps = plan_groups(p, groups);
     for (const struct source *s = p->engine->sources; s; s = s->next)
         bad += unreachable_source(s, missing);
@@ -158,7 +160,8 @@ static int show(struct planning *p)
             printf("group %s: no decision: not everything could be observed\n", answer_str(x, "group"));
         print_steps(x);
     }
-    cJSON_ArrayForEach(x, missing) fprintf(stderr, "autoscale plan: unreachable: %s\n", cJSON_GetStringValue(x));
+    cJSON_ArrayForEach(x, missing)
+        fprintf(stderr, "autoscale plan: unreachable: %s\n", cJSON_GetStringValue(x));
     printf("%s\n", steps ? "Changes are planned; nothing was done." : "Nothing to do.");
     cJSON_Delete(all);
     return status;

@@ -5,7 +5,8 @@
 static const char usage[] =
     "usage: autoscale reload [-c FILE | --socket PATH] [--json]\n"
     "\n"
-    "Has the running daemon read its configuration again. It is checked first; when anything is wrong with it nothing\n"
+    "Has the running daemon read its configuration again. It is checked first; when anything is wrong with "
+    "it nothing\n"
     "changes. What did not change keeps its windows, cooldowns and instances.\n"
     "\n"
     "  -c, --config FILE  configuration (default " COMMANDS_CONFIG_FILE "), for the socket's path\n"
@@ -28,14 +29,16 @@ int command_reload(int argc, char **argv)
         return 1;
     bool ok = answer_true(r, "ok");
     if (!printed) {
-        cJSON_ArrayForEach(x, cJSON_GetObjectItemCaseSensitive(r, "problems")) fprintf(stderr, "%s\n",
-                                                                                       cJSON_GetStringValue(x));
+        cJSON_ArrayForEach(x, cJSON_GetObjectItemCaseSensitive(r, "problems"))
+            fprintf(stderr, "%s\n", cJSON_GetStringValue(x));
         if (!ok)
-            fprintf(stderr, "autoscale reload: nothing was changed%s%s\n", *answer_str(r, "error") ? ": " : "",
-                    answer_str(r, "error"));
-        cJSON_ArrayForEach(x, cJSON_GetObjectItemCaseSensitive(r, "changes")) printf("%s\n", cJSON_GetStringValue(x));
+            fprintf(stderr, "autoscale reload: nothing was changed%s%s\n",
+                    *answer_str(r, "error") ? ": " : "", answer_str(r, "error"));
+        cJSON_ArrayForEach(x, cJSON_GetObjectItemCaseSensitive(r, "changes"))
+            printf("%s\n", cJSON_GetStringValue(x));
         if (ok)
-            printf("reloaded: %d changes\n", cJSON_GetArraySize(cJSON_GetObjectItemCaseSensitive(r, "changes")));
+            printf("reloaded: %d changes\n",
+                   cJSON_GetArraySize(cJSON_GetObjectItemCaseSensitive(r, "changes")));
     }
     cJSON_Delete(r);
     return ok ? 0 : 1;

@@ -6,18 +6,19 @@
 #include "commands.h"
 #include "tables.h"
 
-static const char usage[] =
-    "usage: autoscale run [-c FILE] [--dry-run]\n"
-    "\n"
-    "Runs the controller in the foreground until SIGTERM or SIGINT; instances are left serving. SIGHUP reloads.\n"
-    "The log goes to standard error.\n"
-    "\n"
-    "  -c, --config FILE  configuration (default " COMMANDS_CONFIG_FILE ")\n"
-    "      --dry-run      observes and decides, and logs what it would do; it cannot act, opens no socket and\n"
-    "                     writes no journal\n"
-    "  -h, --help         this text\n"
-    "\n"
-    "Exit status: 0 stopped by a signal, 1 not started.\n";
+static const char usage[] = "usage: autoscale run [-c FILE] [--dry-run]\n"
+                            "\n"
+                            "Runs the controller in the foreground until SIGTERM or SIGINT; instances are "
+                            "left serving. SIGHUP reloads.\n"
+                            "The log goes to standard error.\n"
+                            "\n"
+                            "  -c, --config FILE  configuration (default " COMMANDS_CONFIG_FILE ")\n"
+                            "      --dry-run      observes and decides, and logs what it would do; it cannot "
+                            "act, opens no socket and\n"
+                            "                     writes no journal\n"
+                            "  -h, --help         this text\n"
+                            "\n"
+                            "Exit status: 0 stopped by a signal, 1 not started.\n";
 
 int command_run(int argc, char **argv)
 {

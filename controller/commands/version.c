@@ -11,11 +11,12 @@
 int command_version(int argc, char **argv)
 {
     if (argc > 1 && (strcmp(argv[1], "-h") == 0 || strcmp(argv[1], "--help") == 0)) {
-        printf("usage: autoscale version\n\nPrints the version of the program and of the libraries it runs with.\n");
+        printf("usage: autoscale version\n\nPrints the version of the program and of the libraries it runs "
+               "with.\n");
         return 0;
     }
     printf("autoscale %s\n", AUTOSCALE_VERSION);
-    printf("libuv %s, libcurl %s, cJSON %s, SQLite %s\n", uv_version_string(), curl_version_info(CURLVERSION_NOW)->version,
-           cJSON_Version(), sqlite3_libversion());
+    printf("libuv %s, libcurl %s, cJSON %s, SQLite %s\n", uv_version_string(),
+           curl_version_info(CURLVERSION_NOW)->version, cJSON_Version(), sqlite3_libversion());
     return 0;
 }

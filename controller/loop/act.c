@@ -74,7 +74,7 @@ static void launch(struct instance *i, int host, const char *why)
     i->busy = true;
     i->listed = i->absent = i->died = false;
     h->launching++;
-    h->launch.probing = h->launch.fails > 0;
+    h->launch.probing = h->launch.fails >= BREAKER_TRIPS;
     g->launches++;
     op->port = h->port;
     op->index = host;

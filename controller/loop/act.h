@@ -9,10 +9,13 @@ void act_created(struct group *g, struct op *op);   /* OP_CREATE came back  */
 void act_destroyed(struct group *g, struct op *op); /* OP_DESTROY came back */
 void act_balanced(struct group *g, struct op *op);  /* what a balancer was told came back */
 
+/* After so many failures in a row the breaker is open: one probe at a time until one succeeds. */
+#define BREAKER_TRIPS 3
+
 /* Back-off: 5 s doubling to 5 min; `why` is shown by status. */
 void backoff_fail(struct backoff *b, as_time now, const char *why);
 void backoff_clear(struct backoff *b);
-/* May a launch start? After the wait only one at a time, until it succeeds. */
+/* May a launch start? With the breaker open only while no probe is on its way. */
 bool backoff_open(const struct backoff *b, as_time now);
 
 #endif

@@ -171,20 +171,28 @@ static bool bind_input(struct engine *e, struct source *sources, as_time window,
                        const char *text)
 {
     as_time oldest = 0;
+    struct formula f;
     if (!text)
         return true;
-    if (formula_parse(text, &in->formula, NULL) != AS_OK)
+    if (formula_parse(text, &f, NULL) != AS_OK)
         return false;
-    window = in->formula.longest > window ? in->formula.longest : window;
-    for (int k = 0; k < in->formula.metric_count; k++) {
-        in->bound[k] = bind_metric(sources, in->formula.metrics[k], window, &in->owners[k]);
+    window = f.longest > window ? f.longest : window;
+    in->metric_count = f.metric_count;
+    for (int k = 0; k < f.metric_count; k++) {
+        in->bound[k] = bind_metric(sources, f.metrics[k], window, &in->owners[k]);
         if (!in->bound[k])
             return false;
         oldest = in->owners[k]->cfg->max_age > oldest ? in->owners[k]->cfg->max_age : oldest;
     }
-    if (!formula_is_plain(&in->formula) && !in->own)
+    if (formula_is_plain(&f))
+        return true;
+    if (!in->own)
         in->own = series_new(text, (size_t)(window / e->cfg->interval) + SERIES_LEAST, oldest);
-    return formula_is_plain(&in->formula) || in->own;
+    if (!in->formula)
+        in->formula = malloc(sizeof f); /* a few KiB that the many plain ones need not have */
+    if (in->formula)
+        *in->formula = f;
+    return in->own && in->formula;
 }
 
 static bool bind_inputs(struct engine *e, struct source *sources, struct policy_run *run)
@@ -235,8 +243,10 @@ static void policy_close(struct policy_run *run)
         run->cfg->type->fini(run->state);
     free(run->state);
     free(run->inputs);
-    for (size_t k = 0; run->sources && k < run->input_count; k++)
+    for (size_t k = 0; run->sources && k < run->input_count; k++) {
         series_free(run->sources[k].own);
+        free(run->sources[k].formula);
+    }
     free(run->sources);
     cfg_hold_put(run->hold);
 }
@@ -292,16 +302,22 @@ static int bind_endpoints(struct engine *e, struct group *g, struct cfg_hold *ho
     return AS_OK;
 }
 
+/* Not NULL for none, and not a whole item either: a shadow alone is 9 KiB. */
+static void *room_for(size_t count, size_t size)
+{
+    return count ? calloc(count, size) : calloc(1, 1);
+}
+
 static int group_fill(struct engine *e, struct group *g, struct cfg_hold *hold, struct as_error *err)
 {
     const struct cfg_group *c = g->cfg;
     if (c->compute.endpoint_count > HOSTS_MOST)
         return as_fail(err, AS_EINVAL, "group '%s': more than %d hosts", c->name, HOSTS_MOST);
-    g->hosts = calloc(c->compute.endpoint_count + 1, sizeof *g->hosts);
-    g->pools = calloc(c->balancer.endpoint_count + 1, sizeof *g->pools);
-    g->policies = calloc(c->policy_count + 1, sizeof *g->policies);
-    g->decision.proposals = calloc(c->policy_count + 1, sizeof *g->decision.proposals);
-    g->shadows = calloc(c->shadow_count + 1, sizeof *g->shadows);
+    g->hosts = room_for(c->compute.endpoint_count, sizeof *g->hosts);
+    g->pools = room_for(c->balancer.endpoint_count, sizeof *g->pools);
+    g->policies = room_for(c->policy_count, sizeof *g->policies);
+    g->decision.proposals = room_for(c->policy_count, sizeof *g->decision.proposals);
+    g->shadows = room_for(c->shadow_count, sizeof *g->shadows);
     if (!g->hosts || !g->pools || !g->policies || !g->shadows || !g->decision.proposals)
         return as_fail(err, AS_ENOMEM, "out of memory");
     int rc = bind_endpoints(e, g, hold, err);

@@ -41,6 +41,15 @@ __attribute__((format(printf, 5, 6))) static int stage(struct decision *out, enu
     return after;
 }
 
+/* The stage had nothing to say: by far the most common outcome, and free of formatting. */
+static int pass(struct decision *out, enum stage_id id, int count)
+{
+    struct stage_record *r = &out->stages[id];
+    r->before = r->after = count;
+    r->reason[0] = '\0';
+    return count;
+}
+
 static void hold_until(struct decision *out, as_time when)
 {
     if (out->next_change == 0 || when < out->next_change)
@@ -100,9 +109,11 @@ static int merge(const struct decide_in *in, struct decision *out)
     out->blind = blind != NULL;
     if (!want && !load_policies(out))
         return stage(out, STAGE_MERGE, cur, in->group->min, "no policy measures load: the minimum");
+    if (!want && !blind)
+        return stage(out, STAGE_MERGE, cur, cur, "no policy asks for another size");
     if (!want)
-        return stage(out, STAGE_MERGE, cur, cur, "holding: no policy can tell (%s: %.120s)", blind ? blind->policy : "?",
-                     blind ? blind->p.reason : "");
+        return stage(out, STAGE_MERGE, cur, cur, "holding: no policy can tell (%s: %.120s)", blind->policy,
+                     blind->p.reason);
     if (want->p.count > cur)
         return stage(out, STAGE_MERGE, cur, want->p.count, "%s asks for %d", want->policy, want->p.count);
     if (want->p.count == cur)
@@ -115,6 +126,20 @@ static int merge(const struct decide_in *in, struct decision *out)
                      in->pending, in->pending == 1 ? "is" : "are");
     return stage(out, STAGE_MERGE, cur, want->p.count, "all agree on fewer; %s asks for the most, %d", want->policy,
                  want->p.count);
+}
+
+static bool all_damp_themselves(const struct decision *out)
+{
+    bool any = false;
+    for (size_t i = 0; i < out->proposal_count; i++) {
+        const struct proposal_record *r = &out->proposals[i];
+        if (r->p.advice || r->p.kind == AS_FLOOR || r->p.kind == AS_CEILING)
+            continue;
+        if (!r->damps_itself && (r->p.kind == AS_WANT || r->input_count > 0))
+            return false;
+        any = any || r->damps_itself;
+    }
+    return any;
 }
 
 /* --- stabilise: asymmetric windows over what was asked for --------------------------------------- */
@@ -161,13 +186,15 @@ static int window_extreme(const struct damper *d, as_time now, as_time window, b
     return best;
 }
 
-static int stabilise(const struct decide_in *in, struct damper *d, struct decision *out, int want)
+static int stabilise(const struct decide_in *in, struct damper *d, struct decision *out, int want, bool damped)
 {
     const struct cfg_group *g = in->group;
     int cur = in->current;
     if (d->want_count == 0) /* first sight, also after a restart: what is there is what was wanted */
         remember_want(d, in->now, cur);
     remember_want(d, in->now, want);
+    if (damped)
+        return pass(out, STAGE_STABILISE, want);
     as_time lo_until = in->now, hi_until = in->now;
     int lo = window_extreme(d, in->now, g->out.window, false, &lo_until);
     int hi = window_extreme(d, in->now, g->in.window, true, &hi_until);
@@ -182,20 +209,20 @@ static int stabilise(const struct decide_in *in, struct damper *d, struct decisi
         return stage(out, STAGE_STABILISE, want, hi < cur ? hi : cur, "%d was wanted within the last %s", hi,
                      as_time_text(g->in.window, span, sizeof span));
     }
-    return stage(out, STAGE_STABILISE, want, want, "%s", "");
+    return pass(out, STAGE_STABILISE, want);
 }
 
 /* --- flap test: refuse a scale-in that would at once ask to come back ------------------------------ */
 
-static int flap_test(const struct decide_in *in, struct decision *out, int want)
+static int flap_test(const struct decide_in *in, struct decision *out, int want, bool damped)
 {
-    if (want >= in->current || !in->sustains)
-        return stage(out, STAGE_FLAP, want, want, "%s", "");
+    if (want >= in->current || !in->sustains || damped)
+        return pass(out, STAGE_FLAP, want);
     int c = want;
     while (c < in->current && !in->sustains(in->arg, c))
         c++;
     if (c == want)
-        return stage(out, STAGE_FLAP, want, want, "%s", "");
+        return pass(out, STAGE_FLAP, want);
     if (c == in->current)
         return stage(out, STAGE_FLAP, want, c, "with fewer than %d the load would ask for more at once", c);
     return stage(out, STAGE_FLAP, want, c, "with %d the load would ask for more at once", c - 1);
@@ -235,7 +262,7 @@ static int rate(const struct decide_in *in, const struct damper *d, struct decis
 {
     int cur = in->current;
     if (want == cur)
-        return stage(out, STAGE_RATE, want, want, "%s", "");
+        return pass(out, STAGE_RATE, want);
     bool up = want > cur;
     const struct cfg_rate *r = up ? &in->group->out : &in->group->in;
     as_time last = up ? d->last_out : d->last_in;
@@ -246,7 +273,7 @@ static int rate(const struct decide_in *in, const struct damper *d, struct decis
                      as_time_text(last + r->cooldown - in->now, span, sizeof span));
     }
     if (!r->max_step && !r->max_percent)
-        return stage(out, STAGE_RATE, want, want, "%s", "");
+        return pass(out, STAGE_RATE, want);
     as_time oldest = in->now;
     int done_same = ledger_sum(d, in->now - r->period, up, &oldest);
     int start = up ? cur - done_same : cur + done_same;
@@ -255,7 +282,7 @@ static int rate(const struct decide_in *in, const struct damper *d, struct decis
         left = 0;
     int limited = up ? (want > cur + left ? cur + left : want) : (want < cur - left ? cur - left : want);
     if (limited == want)
-        return stage(out, STAGE_RATE, want, want, "%s", "");
+        return pass(out, STAGE_RATE, want);
     hold_until(out, oldest + r->period);
     return stage(out, STAGE_RATE, want, limited, "at most %d %s per %s", left + done_same, up ? "more" : "fewer",
                  as_time_text(r->period, span, sizeof span));
@@ -326,7 +353,7 @@ static int bound(const struct decide_in *in, struct decision *out, int want)
     out->ceiling = b.ceiling;
     snprintf(out->binding, sizeof out->binding, "%s", by);
     if (n == want)
-        return stage(out, STAGE_BOUND, want, n, "%s", "");
+        return pass(out, STAGE_BOUND, n);
     return stage(out, STAGE_BOUND, want, n, "bound by %s (%d to %d)", by, b.floor, b.ceiling);
 }
 
@@ -342,8 +369,9 @@ void decide(const struct decide_in *in, struct damper *d, struct decision *out)
     out->footprint = in->footprint;
     out->next_change = 0;
     int n = merge(in, out);
-    n = stabilise(in, d, out, n);
-    n = flap_test(in, out, n);
+    bool damped = all_damp_themselves(out);
+    n = stabilise(in, d, out, n, damped);
+    n = flap_test(in, out, n, damped);
     n = rate(in, d, out, n);
     out->desired = bound(in, out, n);
 }

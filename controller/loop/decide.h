@@ -15,6 +15,7 @@ struct input_record {             /* what a policy saw                          
 
 struct proposal_record {
     const char *policy, *type;    /* borrowed                                                        */
+    bool damps_itself;
     struct as_proposal p;
     struct input_record inputs[DECIDE_INPUTS_MAX];
     size_t input_count;

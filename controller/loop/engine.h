@@ -119,7 +119,8 @@ struct pool {               /* one balancer endpoint of a group                 
 };
 
 struct policy_input {       /* what one AS_OPT_METRIC option reads                                 */
-    struct formula formula; /* metric_count 0: the option was not given                             */
+    int metric_count;       /* 0: the option was not given                                          */
+    struct formula *formula; /* NULL: one plain metric as it is                                     */
     struct binding *bound[FORMULA_METRICS];
     struct source *owners[FORMULA_METRICS];
     struct as_series *own;  /* a formula's results; NULL for one plain metric                       */
@@ -203,6 +204,7 @@ struct engine {
     as_time now, started;
     int64_t wall;
     as_time next_tick;
+    bool held;  /* observe only: the start is still being checked; engine_release ends it           */
     struct source *sources;
     struct group *groups;
     struct op *outbox, **outbox_tail; /* writes that wait for the commit                            */
@@ -225,6 +227,9 @@ void engine_done(struct engine *e, struct op *op);
 as_time engine_next(const struct engine *e);
 /* Everything was asked at least once and has answered or failed: what `plan` waits for. */
 bool engine_observed(const struct engine *e);
+/* The same of the balancers alone: what a start waits for before it begins anything. */
+bool engine_balancers_asked(const struct engine *e);
+void engine_release(struct engine *e);
 
 /* Swaps the configuration: all or nothing. *diff gets what changed. */
 int engine_reload(struct engine *e, struct cfg_hold *hold, struct cfg_diff *diff, struct as_error *err);

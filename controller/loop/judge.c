@@ -81,7 +81,7 @@ const struct pool *group_refused(const struct group *g)
 
 static bool input_failing(const struct policy_input *in)
 {
-    for (int k = 0; k < in->formula.metric_count; k++)
+    for (int k = 0; k < in->metric_count; k++)
         if (source_failing(in->owners[k]))
             return true;
     return false;
@@ -95,9 +95,9 @@ static void work_out(struct policy_run *run, as_time now)
         const struct as_series *read[FORMULA_METRICS];
         if (!in->own)
             continue;
-        for (int m = 0; m < in->formula.metric_count; m++)
+        for (int m = 0; m < in->metric_count; m++)
             read[m] = in->bound[m]->series;
-        struct as_reading r = formula_eval(&in->formula, read, now);
+        struct as_reading r = formula_eval(in->formula, read, now);
         if (r.fresh == AS_FRESH)
             series_push(in->own, now, r.value, r.partial);
     }
@@ -130,6 +130,7 @@ void policy_propose(struct policy_run *run, const struct as_view *base, struct p
     view_for(run, base, &v);
     r->policy = run->cfg->name;
     r->type = run->cfg->type->name;
+    r->damps_itself = run->cfg->type->damps_itself;
     memset(&r->p, 0, sizeof r->p);
     run->cfg->type->decide(run->state, &v, &r->p);
     if (r->p.count < 0)
@@ -208,6 +209,15 @@ static void first_count(struct group *g)
     g->decided = true;
 }
 
+/* Groups that began together repeat at different moments: a thousand rows in one tick would hold up the loop. */
+static as_time repeat_phase(const struct group *g)
+{
+    uint32_t h = 2166136261u; /* FNV-1a */
+    for (const char *c = g->cfg->name; *c; c++)
+        h = (h ^ (unsigned char)*c) * 16777619u;
+    return (as_time)(h >> 8) % REPEAT_EVERY;
+}
+
 static void record(struct group *g)
 {
     struct engine *e = g->engine;
@@ -229,7 +239,7 @@ static void record(struct group *g)
         journal_put_decision(e->journal, e->wall, g->cfg->name, g->decision.current, g->decision.desired, outcome, json,
                              NULL);
     free(json);
-    g->outcome_at = e->now;
+    g->outcome_at = g->outcome_at ? e->now : e->now - repeat_phase(g);
 }
 
 static void adopt_decision(struct group *g)
@@ -250,7 +260,7 @@ void group_decide(struct group *g)
 {
     struct engine *e = g->engine;
     g->decide_at = 0;
-    if (!group_observed(g) || (!g->decided && group_refused(g)))
+    if (e->held || !group_observed(g) || (!g->decided && group_refused(g)))
         return; /* a balancer that cannot be driven as it is: nothing is begun */
     if (!g->decided)
         first_count(g);

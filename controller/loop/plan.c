@@ -318,7 +318,7 @@ static bool host_usable(const struct planner *p, size_t k)
     const struct host *h = &p->g->hosts[k];
     if (h->retired || h->listed_at == 0 || h->failing_since || !backoff_open(&h->launch, p->now))
         return false;
-    int bound = h->launch.fails ? 1 : p->g->cfg->compute.launches; /* half-open: one probe */
+    int bound = h->launch.fails >= BREAKER_TRIPS ? 1 : p->g->cfg->compute.launches; /* half-open: one probe */
     return p->launching[k] < bound && (h->room < 0 || p->launching[k] - h->launching < h->room);
 }
 
@@ -431,7 +431,7 @@ static void plan_more(struct planner *p, int need)
         describe_hosts(p, blocked, sizeof p->out->blocked);
         return;
     }
-    if (g->launch.fails && need > 1 - pending) { /* half-open: one probe */
+    if (g->launch.fails >= BREAKER_TRIPS && need > 1 - pending) { /* half-open: one probe */
         need = 1 - pending;
         snprintf(blocked, sizeof p->out->blocked, "one launch at a time after %d failures: %.80s", g->launch.fails,
                  g->launch.why);

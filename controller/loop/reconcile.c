@@ -132,6 +132,11 @@ static int by_id(const void *a, const void *b)
     return strcmp(((const struct as_member *)a)->id, ((const struct as_member *)b)->id);
 }
 
+static int id_against(const void *id, const void *member)
+{
+    return strcmp(id, ((const struct as_member *)member)->id);
+}
+
 /* "<group>-<8 hex>": could be ours; the journal decides. */
 static bool our_kind_of_name(const struct group *g, const char *id)
 {
@@ -147,7 +152,8 @@ static bool our_kind_of_name(const struct group *g, const char *id)
 static void evict_orphan(struct group *g, int index, const struct as_member *m)
 {
     struct engine *e = g->engine;
-    struct op *op = e->world.act ? engine_op(e, OP_EVICT, g->cfg->balancer.timeout) : NULL;
+    bool may = e->world.act && !e->held && !e->journal_failing_since;
+    struct op *op = may ? engine_op(e, OP_EVICT, g->cfg->balancer.timeout) : NULL;
     if (!op)
         return;
     log_warning(g->cfg->name, "member %s at %s belongs to an instance that is gone: evicted", m->id,
@@ -174,10 +180,8 @@ static void take_members(struct group *g, const struct op *op)
         struct membership *m = &i->pools[op->index];
         if (m->busy || m->changed_at > op->submitted)
             continue;
-        struct as_member key;
-        snprintf(key.id, sizeof key.id, "%s", i->id);
         const struct as_member *seen =
-            op->members.count ? bsearch(&key, op->members.items, op->members.count, sizeof key, by_id) : NULL;
+            op->members.count ? bsearch(i->id, op->members.items, op->members.count, sizeof *seen, id_against) : NULL;
         if (!seen && m->listed_at == 0 && (i->state == INST_SERVING || i->state == INST_DRAINING))
             veil(m, g); /* lost while we were away */
         m->listed_at = op->submitted;
@@ -254,6 +258,13 @@ static bool looks_dead(const struct instance *i)
     return silent != i->absent; /* two observers who agree are believed, one alone is doubted */
 }
 
+/* Not dead yet, but its newest check failed too: checks are spread over an interval, and when a network breaks one
+ * instance is the first to look dead. */
+static bool looks_ill(const struct instance *i)
+{
+    return i->state == INST_SERVING && !i->died && !i->absent && i->misses > 0;
+}
+
 static bool replacing(const struct group *g)
 {
     for (const struct instance *i = g->instances; i; i = i->next)
@@ -274,16 +285,17 @@ static void doubt_ends(struct group *g)
 
 void reconcile_doubt(struct group *g)
 {
-    int dead = 0, all = 0;
+    int dead = 0, ill = 0, all = 0;
     for (struct instance *i = g->instances; i; i = i->next) {
         all += i->state == INST_SERVING;
         dead += looks_dead(i);
+        ill += looks_dead(i) || looks_ill(i);
     }
     /* Begun with many at once, it also lasts while a few of them are left. */
-    bool doubt = dead >= 2 && 2 * dead > all;
-    doubt = doubt || (g->doubt_since && dead > 0);
+    bool doubt = (dead >= 2 && 2 * dead > all) || (g->doubt_since && dead > 0);
+    bool wait = doubt || (ill >= 2 && 2 * ill > all);
     for (struct instance *i = g->instances; i; i = i->next)
-        i->doubted = doubt && looks_dead(i);
+        i->doubted = wait && looks_dead(i);
     if (!doubt) {
         doubt_ends(g);
         return;

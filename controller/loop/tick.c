@@ -184,7 +184,7 @@ static bool waits_for_poll(const struct group *g)
     for (size_t p = 0; p < g->policy_count; p++)
         for (size_t k = 0; k < g->policies[p].input_count; k++) {
             const struct policy_input *in = &g->policies[p].sources[k];
-            for (int m = 0; m < in->formula.metric_count; m++)
+            for (int m = 0; m < in->metric_count; m++)
                 if (in->owners[m]->round_open > 0)
                     return true;
         }
@@ -213,7 +213,7 @@ static void step_group(struct engine *e, struct group *g)
     reconcile_doubt(g);
     for (int pass = 0; pass < PASSES_MOST; pass++) {
         plan_group(g, e->now, &plan);
-        if (plan.count == 0 || !e->world.act || e->journal_failing_since)
+        if (plan.count == 0 || !e->world.act || e->held || e->journal_failing_since)
             break;
         act_on_plan(g, &plan);
     }
@@ -314,6 +314,21 @@ as_time engine_next(const struct engine *e)
     if (e->journal_failing_since && e->journal_retry < next)
         next = e->journal_retry;
     return next;
+}
+
+bool engine_balancers_asked(const struct engine *e)
+{
+    for (const struct group *g = e->groups; g; g = g->next)
+        for (size_t k = 0; k < g->pool_count; k++)
+            if (!g->retired && !g->pools[k].retired && g->pools[k].tries == 0)
+                return false;
+    return true;
+}
+
+void engine_release(struct engine *e)
+{
+    e->held = false;
+    e->next_tick = e->now;
 }
 
 bool engine_observed(const struct engine *e)

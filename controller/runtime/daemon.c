@@ -233,7 +233,7 @@ static void on_watchdog(uv_timer_t *t)
 static void on_turn(void *arg)
 {
     struct daemon *d = arg;
-    if (d->checked || !engine_observed(d->engine))
+    if (d->checked || !engine_balancers_asked(d->engine))
         return;
     d->checked = true;
     for (const struct group *g = d->engine->groups; g; g = g->next) {
@@ -243,6 +243,8 @@ static void on_turn(void *arg)
         log_error(g->cfg->name, "balancer %s cannot be driven: %s", p->name, p->err.msg);
         stop(d, 1);
     }
+    if (!d->stopping)
+        engine_release(d->engine);
 }
 
 static int listen_signals(struct daemon *d)
@@ -314,6 +316,7 @@ static void run_loop(struct daemon *d)
     snprintf(status, sizeof status, "%zu groups, %zu sources", cfg->group_count, cfg->source_count);
     notify_status(status);
     notify_ready();
+    d->engine->held = true;
     realworld_start(d->world, d->engine, on_turn, d);
     uv_run(&d->loop, UV_RUN_DEFAULT);
 }

@@ -12,6 +12,7 @@
 
 #define NUMBER_MAX    400  /* characters; the largest double has 309 digits */
 #define RESTART_SLACK 3000 /* ms by which two reckonings of one start may differ */
+#define SPARE_SLOTS   2    /* below that the connection is not given up */
 #define NEEDS_PROCESS "processlist"
 
 struct mariadb {
@@ -20,6 +21,8 @@ struct mariadb {
     struct as_counter questions, slow;
     double requests, reads; /* of the buffer pool, of the last poll */
     bool seen_pool, seen_start;
+    bool refused;   /* a privilege was missing in this poll */
+    double free;    /* slots */
     double started; /* when the server started, on our clock, ms */
     char role[160]; /* as GRANT wants it: 'mon'@'%' */
 };
@@ -127,8 +130,8 @@ static int read_server(struct mariadb *m, as_time deadline, double *slots, struc
     return rc;
 }
 
-static int add_sessions(struct as_samples *out, const struct marialink_table *t, double slots,
-                        struct as_error *err)
+static int add_sessions(struct mariadb *m, struct as_samples *out, const struct marialink_table *t,
+                        double slots, struct as_error *err)
 {
     double total, running, waits;
     if (!status_value(t, "Threads_connected", &total) || !status_value(t, "Threads_running", &running))
@@ -138,8 +141,9 @@ static int add_sessions(struct as_samples *out, const struct marialink_table *t,
         rc = add(out, "connections_running", fmax(0, running - 1), 1, err);
     if (rc == AS_OK)
         rc = add(out, "connections_max", slots, 1, err);
-    if (rc == AS_OK) /* an administrator in the extra slot makes it negative */
-        rc = add(out, "connections_free", fmax(0, slots - total), 1, err);
+    m->free = fmax(0, slots - total); /* an administrator in the extra slot makes it negative */
+    if (rc == AS_OK)
+        rc = add(out, "connections_free", m->free, 1, err);
     if (rc == AS_OK && status_value(t, "Innodb_row_lock_current_waits", &waits))
         rc = add(out, "row_lock_waits", waits, 1, err);
     return rc;
@@ -202,7 +206,7 @@ static int add_builtin(struct mariadb *m, as_time deadline, struct as_samples *o
     if (rc == AS_OK)
         rc = marialink_query(&m->link, status_sql, deadline, &t, NULL, err);
     if (rc == AS_OK)
-        rc = add_sessions(out, &t, slots, err);
+        rc = add_sessions(m, out, &t, slots, err);
     if (rc == AS_OK)
         rc = add_rates(m, out, &t, m->link.statements, err);
     marialink_table_fini(&t);
@@ -258,6 +262,7 @@ static int add_replication(struct mariadb *m, as_time deadline, struct as_sample
     int rc = marialink_query(&m->link, "show all slaves status", deadline, &t, NULL, &why);
     if (rc == AS_ENOMEM)
         return as_fail(note, AS_ENOMEM, "%s", why.msg);
+    m->refused = m->refused || rc == AS_EAUTH;
     if (rc == AS_EAUTH)
         as_fail(note, AS_EAUTH,
                 "replication is not seen: GRANT SLAVE MONITOR ON *.* TO %s, or set replication = false",
@@ -301,6 +306,7 @@ static int check_process(struct mariadb *m, const char *sql, as_time deadline, s
     int rc =
         marialink_query(&m->link, "select 1 from information_schema.innodb_cmp", deadline, &t, NULL, why);
     marialink_table_fini(&t);
+    m->refused = m->refused || rc == AS_EAUTH;
     if (rc == AS_EAUTH)
         return as_fail(why, AS_EAUTH, "it cannot see other sessions: GRANT PROCESS ON *.* TO %s", m->role);
     if (rc == AS_EPROTO)
@@ -362,6 +368,7 @@ static int mariadb_poll(void *self, as_time deadline, struct as_samples *out, st
     struct mariadb *m = self;
     struct as_error why = { 0 }; /* with AS_OK: about a part */
     size_t before = out->count;
+    m->refused = false;
     int rc = add_builtin(m, deadline, out, &why);
     if (rc == AS_OK)
         rc = add_queries(m, deadline, out, &why);
@@ -369,6 +376,8 @@ static int mariadb_poll(void *self, as_time deadline, struct as_samples *out, st
         rc = add_replication(m, deadline, out, &why);
     if (rc != AS_OK)
         out->count = before;
+    if (m->refused && marialink_usable(&m->link) && m->free > SPARE_SLOTS)
+        marialink_reset(&m->link); /* a GRANT in the meantime would hold for new sessions only */
     if (err && why.rc != AS_OK)
         *err = why;
     return rc;

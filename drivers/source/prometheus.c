@@ -35,7 +35,9 @@ static const struct as_option options[] = {
     { .name = "queries",
       .type = AS_OPT_MAP,
       .flags = AS_OPT_REQUIRED,
-      .help = "the series: NAME = \"PromQL expression\"" },
+      .help = "the series: NAME = \"PromQL expression\"; the server fills gaps of up to 5m: where a sample "
+              "must be "
+              "younger, write \"x and time() - timestamp(x) < 30\"" },
     { .name = "reduce",
       .type = AS_OPT_CHOICE,
       .def = "sum",
@@ -60,13 +62,6 @@ static const struct as_option options[] = {
       .def = "mean",
       .choices = prom_over_names,
       .help = "how the steps of a window become one number" },
-    { .name = "lookback",
-      .type = AS_OPT_DURATION,
-      .min = 1000,
-      .max = AS_HOUR,
-      .help = "samples older than this count as absent (Prometheus 2.38 and later); when unset, the server's "
-              "own, "
-              "usually 5m" },
     SITE_OPTIONS,
     { 0 },
 };
@@ -79,20 +74,43 @@ static const struct as_series_doc series[] = {
 
 /* --- one query ------------------------------------------------------------------------------------------- */
 
-static char *query_path(const struct prometheus *p, const struct prom_ask *ask, const char *promql,
-                        as_time deadline)
+struct query {
+    const char *name, *promql;
+    struct prom_ask ask;
+    double value;
+    bool answered; /* the server spoke as Prometheus does, whatever it said about the query */
+};
+
+static struct query query_get(const struct prometheus *p, size_t i)
 {
-    char *query = http_escape(promql), *path = NULL, range[160] = "", lookback[48] = "";
-    double left = (double)as_time_left(deadline) / 1000;
-    as_time age = as_settings_ms(p->settings, "lookback");
+    const struct as_settings *s = p->settings;
+    struct query q = { .name = as_settings_key(s, "queries", i),
+                       .promql = as_settings_item(s, "queries", i),
+                       .ask = p->ask };
+    for (size_t k = 0; k < as_settings_count(s, "reduces"); k++)
+        if (strcmp(as_settings_key(s, "reduces", k), q.name) == 0)
+            q.ask.reduce =
+                (enum prom_reduce)prom_name_index(prom_reduce_names, as_settings_item(s, "reduces", k));
+    if (q.ask.steps) /* the last step is now */
+        q.ask.start_wall = as_clock_wall() - (int64_t)(q.ask.steps - 1) * q.ask.step;
+    return q;
+}
+
+static void range_text(const struct prom_ask *ask, char *out, size_t size)
+{
     int64_t end = ask->start_wall + (int64_t)(ask->steps - 1) * ask->step;
-    if (age)
-        snprintf(lookback, sizeof lookback, "&lookback_delta=%.3f", (double)age / 1000);
-    if (ask->steps)
-        snprintf(range, sizeof range, "&start=%.3f&end=%.3f&step=%.3f", (double)ask->start_wall / 1000,
-                 (double)end / 1000, (double)ask->step / 1000);
-    if (query && asprintf(&path, "/api/v1/query%s?query=%s&timeout=%.3fs%s%s", ask->steps ? "_range" : "",
-                          query, left > 0.1 ? left : 0.1, range, lookback) < 0)
+    snprintf(out, size, "&start=%.3f&end=%.3f&step=%.3f", (double)ask->start_wall / 1000, (double)end / 1000,
+             (double)ask->step / 1000);
+}
+
+static char *query_path(const struct query *q, as_time deadline)
+{
+    char *query = http_escape(q->promql), *path = NULL, range[160] = "";
+    double left = (double)as_time_left(deadline) / 1000;
+    if (q->ask.steps)
+        range_text(&q->ask, range, sizeof range);
+    if (query && asprintf(&path, "/api/v1/query%s?query=%s&timeout=%.3f%s", *range ? "_range" : "", query,
+                          left > 0.1 ? left : 0.1, range) < 0)
         path = NULL;
     free(query);
     return path;
@@ -104,27 +122,30 @@ static bool has_answer(long status)
     return status == 200 || status == 400 || status == 422 || status == 503;
 }
 
-/* *answered: the server spoke as Prometheus does, whatever it said about the query. */
-static int run_query(const struct prometheus *p, const struct server *s, size_t i, as_time deadline,
-                     double *value, bool *answered, struct as_error *err)
+static int read_answer(const struct server *s, const struct http_answer *a, struct query *q,
+                       struct as_error *err)
+{
+    struct as_error why = { 0 };
+    int rc = has_answer(a->status) ? prom_result(&q->ask, a->body, a->size, &q->value, &why) : AS_EPROTO;
+    if (rc == AS_EPROTO && a->status != 200)
+        return site_judge(&s->site, a->status, err);
+    if (rc == AS_EPROTO)
+        return as_fail(err, AS_EPROTO, "%.140s: %s", s->site.peer.name, why.msg);
+    q->answered = rc != AS_ENOMEM;
+    if (rc != AS_OK)
+        *err = why;
+    return rc;
+}
+
+static int run_query(const struct server *s, struct query *q, as_time deadline, struct as_error *err)
 {
     struct http_answer a = { 0 };
-    struct prom_ask ask = p->ask;
-    const char *name = as_settings_key(p->settings, "queries", i), *own = NULL;
-    for (size_t k = 0; k < as_settings_count(p->settings, "reduces"); k++)
-        if (strcmp(as_settings_key(p->settings, "reduces", k), name) == 0)
-            own = as_settings_item(p->settings, "reduces", k);
-    if (own)
-        ask.reduce = (enum prom_reduce)prom_name_index(prom_reduce_names, own);
-    ask.start_wall = as_clock_wall() - (int64_t)(ask.steps - 1) * ask.step;
-    char *path = query_path(p, &ask, as_settings_item(p->settings, "queries", i), deadline);
+    char *path = query_path(q, deadline);
     if (!path)
         return as_fail(err, AS_ENOMEM, "out of memory");
     int rc = site_get(&s->site, path, ANSWER_MAX, deadline, &a, err);
     if (rc == AS_OK)
-        rc = has_answer(a.status) ? prom_result(&ask, a.body, a.size, value, err)
-                                  : site_judge(&s->site, a.status, err);
-    *answered = a.body && has_answer(a.status) && rc != AS_EPROTO && rc != AS_ENOMEM;
+        rc = read_answer(s, &a, q, err);
     http_answer_fini(&a);
     free(path);
     return rc;
@@ -141,20 +162,18 @@ static int ask_server(const struct prometheus *p, const struct server *s, as_tim
     int failed = 0;
     bool spoke = false;
     for (size_t i = 0; i < count; i++) {
-        const char *name = as_settings_key(p->settings, "queries", i);
+        struct query q = query_get(p, i);
         struct as_error why = { 0 };
-        bool answered = false;
-        double value;
-        int rc = run_query(p, s, i, deadline, &value, &answered, &why);
+        int rc = run_query(s, &q, deadline, &why);
         if (rc == AS_OK)
-            rc = as_samples_add(out, "", name, value, 1, &why);
-        spoke = spoke || answered;
+            rc = as_samples_add(out, "", q.name, q.value, 1, &why);
+        spoke = spoke || q.answered;
         if (rc == AS_ENOMEM || (rc != AS_OK && !spoke)) {
             *note = why;
             return rc;
         }
         if (rc != AS_OK && failed++ == 0)
-            as_fail(note, (enum as_rc)rc, "query '%s': %.180s", name, why.msg);
+            as_fail(note, (enum as_rc)rc, "query '%s': %.180s", q.name, why.msg);
     }
     return as_samples_add(out, "", "queries_failed", failed, 1, note);
 }

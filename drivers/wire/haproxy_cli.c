@@ -221,8 +221,8 @@ static int talk_failed(const struct haproxy_cli *c, int failure, bool writes, st
     if (failure == EMSGSIZE)
         return as_fail(err, AS_EPROTO, "HAProxy at %s: the answer is over %zu MiB", c->endpoint,
                        HAPROXY_REPLY_MAX >> 20);
-    return as_fail(err, writes ? AS_EUNKNOWN : AS_EAGAIN, "HAProxy at %s took the command%s: %s", c->endpoint,
-                   writes ? ", whether it carried it out is not known" : " but gave no whole answer",
+    return as_fail(err, writes ? AS_EUNKNOWN : AS_EAGAIN, "HAProxy at %s %s: %s", c->endpoint,
+                   writes ? "was given a command, whether it carried it out is not known" : "gave no whole answer",
                    failure == ETIMEDOUT ? "no answer in time" : strerror(failure));
 }
 
@@ -323,7 +323,8 @@ static const struct refusal {
 } refusals[] = {
     { "Permission denied", AS_EAUTH, "add `level admin` to its `stats socket` line" },
     { "must use a dynamic load balancing", AS_EINVAL,
-      "set `balance` to roundrobin, leastconn, random or first, or add `hash-type consistent`" },
+      "its `balance` takes no servers at run time: use roundrobin, leastconn, random or first, or add "
+      "`hash-type consistent`" },
     { "No such backend", AS_EINVAL, "there is no such backend in its configuration" },
     { "No such proxy", AS_EINVAL, "there is no such backend in its configuration" },
     { "Can't find backend", AS_EINVAL, "there is no such backend in its configuration" },

@@ -111,6 +111,11 @@ static void link_drop(struct marialink *l)
     l->late = false;
 }
 
+void marialink_reset(struct marialink *l)
+{
+    link_drop(l);
+}
+
 void marialink_fini(struct marialink *l)
 {
     link_drop(l);

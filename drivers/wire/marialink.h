@@ -67,6 +67,9 @@ void marialink_table_fini(struct marialink_table *t);
 /* The text in a named column; NULL when there is no such column or it is SQL's NULL. */
 const char *marialink_cell(const struct marialink_table *t, unsigned row, const char *name);
 
+/* The next query connects anew: what was granted to a user globally holds for new sessions only. */
+void marialink_reset(struct marialink *l);
+
 /* A further statement has a chance: connected, and no answer is late. */
 bool marialink_usable(const struct marialink *l);
 

@@ -41,6 +41,8 @@ struct as_policy_type {
     const char *name, *summary;
     const struct as_option *options;
     size_t state_size;       /* the host gives init() so many zeroed bytes                         */
+    bool damps_itself;       /* has windows of its own: the group's stabilisation and flap test are */
+                             /*   left out when every policy that wants a count is such             */
 
     /* Validates the settings; keeps what decide needs. The settings outlive the state. */
     int (*init)(void *state, const struct as_settings *settings, struct as_error *err);

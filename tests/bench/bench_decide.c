@@ -2,7 +2,7 @@
  * memory that answers at once and costs nothing while the engine is on the clock. Only processor time
  * spent inside engine_turn counts. Prints "key value" lines for tests/bench/run; it must never judge them.
  *
- *     bench_decide                    1,000 groups, then 10,000, of 10 instances and 5 series each
+ *     bench_decide                    1,000 groups of 10 instances and 5 series each; then beside 10,000
  *     bench_decide GROUPS TICKS       one size, for a profiler
  */
 #include <dirent.h>
@@ -19,6 +19,7 @@
 #define INSTANCES 10
 #define SERIES 5
 #define PER_SOURCE 100 /* groups that share a source */
+#define COMPARED 41    /* ticks of each size */
 #define PER_FILE 1000 /* groups that share a file */
 #define CALL_MS 2
 #define WALL_START 1795000000000
@@ -37,6 +38,9 @@ struct bench {
     uint32_t seed;
     uint64_t writes;
     struct engine *engine;
+    struct journal *journal;
+    struct cfg_hold *hold;
+    char dir[40];
 };
 
 __attribute__((format(printf, 1, 2), noreturn)) static void die(const char *fmt, ...)
@@ -353,56 +357,61 @@ static int by_value(const void *a, const void *b)
     return (x > y) - (x < y);
 }
 
-/* Prints the cost; returns the mean microseconds per instance and tick. */
-static double measure(struct bench *b, size_t ticks)
+static void settle(struct bench *b)
 {
     for (int k = 0; k < 60 && !settled(b); k++)
         interval(b);
     if (!settled(b))
         die("the groups do not come to serve");
     interval(b);
-    double *spent = calloc(ticks, sizeof *spent), sum = 0;
-    if (!spent)
-        die("out of memory");
-    uint64_t writes = b->writes;
-    for (size_t k = 0; k < ticks; k++)
-        sum += spent[k] = interval(b);
-    if (b->writes != writes || !settled(b))
-        die("something was done although nothing changed");
-    qsort(spent, ticks, sizeof *spent, by_value);
-    double per_instance = sum * 1000 / (double)ticks / (double)(b->groups * INSTANCES);
-    printf("groups %zu instances %zu series %zu ticks %zu mean_ms %.3f median_ms %.3f worst_ms %.3f us_per_instance %.4f\n",
-           b->groups, b->groups * INSTANCES, b->groups * SERIES, ticks, sum / (double)ticks, spent[ticks / 2],
-           spent[ticks - 1], per_instance);
-    fflush(stdout);
-    free(spent);
-    return per_instance;
 }
 
-static double run(const char *dir, size_t groups, size_t ticks)
+/* So many ticks in which nothing changes, each one's milliseconds into `spent`. */
+static void measure(struct bench *b, double *spent, size_t ticks)
 {
-    struct bench b = { .groups = groups, .seed = 2463534242u, .now = 100000 };
-    struct world w = { .arg = &b, .act = true, .bind_source = bind_source, .bind_compute = bind_group,
-                       .bind_balancer = bind_group, .unbind = unbind, .submit = submit, .random = next_random };
+    uint64_t writes = b->writes;
+    for (size_t k = 0; k < ticks; k++)
+        spent[k] = interval(b);
+    if (b->writes != writes || !settled(b))
+        die("something was done although nothing changed");
+}
+
+/* Prints the cost; returns the median microseconds per instance and tick. */
+static double report(const struct bench *b, double *spent, size_t ticks)
+{
+    double sum = 0, instances = (double)(b->groups * INSTANCES);
+    for (size_t k = 0; k < ticks; k++)
+        sum += spent[k];
+    qsort(spent, ticks, sizeof *spent, by_value);
+    double middle = spent[ticks / 2];
+    printf("groups %zu instances %zu series %zu ticks %zu mean_ms %.3f median_ms %.3f worst_ms %.3f us_per_instance %.4f\n",
+           b->groups, b->groups * INSTANCES, b->groups * SERIES, ticks, sum / (double)ticks, middle, spent[ticks - 1],
+           middle * 1000 / instances);
+    fflush(stdout);
+    return middle * 1000 / instances;
+}
+
+/* --- life ----------------------------------------------------------------------------------------------------- */
+
+static void begin(struct bench *b, size_t groups)
+{
     struct as_error err = { 0 };
-    struct journal *journal = NULL;
     char conf[256], state[256];
-    snprintf(conf, sizeof conf, "%s/main.conf", dir);
-    snprintf(state, sizeof state, "%s/state.db", dir);
-    b.queue_tail = &b.queue;
-    make_sites(&b);
-    write_config(&b, dir);
-    struct cfg_hold *hold = load_config(conf);
-    if (journal_open(state, "autoscale", JOURNAL_WRITE, &journal, &err) != AS_OK ||
-        engine_new(&w, hold, journal, b.now, WALL_START + b.now, &b.engine, &err) != AS_OK)
+    *b = (struct bench){ .groups = groups, .seed = 2463534242u, .now = 100000, .dir = "/tmp/autoscale-bench-XXXXXX" };
+    struct world w = { .arg = b, .act = true, .bind_source = bind_source, .bind_compute = bind_group,
+                       .bind_balancer = bind_group, .unbind = unbind, .submit = submit, .random = next_random };
+    b->queue_tail = &b->queue;
+    if (!mkdtemp(b->dir))
+        die("cannot make a directory in /tmp");
+    snprintf(conf, sizeof conf, "%s/main.conf", b->dir);
+    snprintf(state, sizeof state, "%s/state.db", b->dir);
+    make_sites(b);
+    write_config(b, b->dir);
+    b->hold = load_config(conf);
+    if (journal_open(state, "autoscale", JOURNAL_WRITE, &b->journal, &err) != AS_OK ||
+        engine_new(&w, b->hold, b->journal, b->now, WALL_START + b->now, &b->engine, &err) != AS_OK)
         die("%s", err.msg);
-    double cost = measure(&b, ticks);
-    answer_all(&b);
-    engine_free(b.engine);
-    journal_close(journal);
-    cfg_hold_put(hold);
-    free(b.sites);
-    return cost;
+    settle(b);
 }
 
 static void remove_dir(const char *dir)
@@ -415,28 +424,56 @@ static void remove_dir(const char *dir)
     rmdir(dir);
 }
 
-/* The cost of one size, in a directory of its own. */
-static double run_alone(size_t groups, size_t ticks)
+static void end(struct bench *b)
 {
-    char dir[] = "/tmp/autoscale-bench-XXXXXX";
-    if (!mkdtemp(dir))
-        die("cannot make a directory in /tmp");
-    double cost = run(dir, groups, ticks);
-    remove_dir(dir);
-    return cost;
+    answer_all(b);
+    engine_free(b->engine);
+    journal_close(b->journal);
+    cfg_hold_put(b->hold);
+    free(b->sites);
+    remove_dir(b->dir);
+}
+
+/* One size alone. */
+static void run(size_t groups, size_t ticks)
+{
+    struct bench b;
+    double *spent = calloc(ticks, sizeof *spent);
+    if (!spent)
+        die("out of memory");
+    begin(&b, groups);
+    measure(&b, spent, ticks);
+    report(&b, spent, ticks);
+    end(&b);
+    free(spent);
+}
+
+/* Two sizes, tick about: what else the machine does falls on both. The smaller one meets cold caches after the
+ * larger, as it does after two seconds of anything else. */
+static void compare(size_t few, size_t many)
+{
+    struct bench a, b;
+    double of_a[COMPARED], of_b[COMPARED];
+    begin(&a, few);
+    begin(&b, many);
+    for (size_t k = 0; k < COMPARED; k++) {
+        measure(&b, &of_b[k], 1);
+        measure(&a, &of_a[k], 1);
+    }
+    double cost = report(&a, of_a, COMPARED);
+    printf("growth %.3f\n", report(&b, of_b, COMPARED) / cost);
+    end(&a);
+    end(&b);
 }
 
 int main(int argc, char **argv)
 {
     log_set_level(LOG_LEVEL_ERROR);
-    size_t groups = argc > 2 ? strtoul(argv[1], NULL, 10) : 0, ticks = argc > 2 ? strtoul(argv[2], NULL, 10) : 0;
-    if (argc > 1 && (groups < 1 || ticks < 1))
+    size_t groups = argc > 2 ? strtoul(argv[1], NULL, 10) : 1000, ticks = argc > 2 ? strtoul(argv[2], NULL, 10) : 90;
+    if (groups < 1 || ticks < 1)
         die("usage: %s [GROUPS TICKS]", argv[0]);
-    if (argc > 1) {
-        run_alone(groups, ticks);
-        return 0;
-    }
-    double few = run_alone(1000, 90), many = run_alone(10000, 60);
-    printf("growth %.3f\n", many / few);
+    run(groups, ticks);
+    if (argc < 3)
+        compare(1000, 10000);
     return 0;
 }

@@ -27,7 +27,7 @@ echo "a line that is no password $SECRET" >"$WORK/db2.pass" && chmod 0600 "$WORK
 wide_conf groups="$(tls_group)" pass="$WORK/db2.pass"
 autoscale reload >"$WORK/reload.out" 2>&1
 wide_conf groups="$(tls_group)" extra='password = "'"$SECRET"'"' # as one who does not know better
-autoscale reload >"$WORK/reload2.out" 2>&1
+autoscale reload --socket "$WORK/autoscale.sock" >"$WORK/reload2.out" 2>&1
 check_equal G15_bad_reload_is_refused 1 $?
 wait_ticks 4
 for what in status "status --json" "explain web" "explain web --json" "history -n 5000" "history -n 5000 --json" plan "plan --json" check; do
@@ -49,8 +49,8 @@ autoscale reload >/dev/null 2>&1
 check G15_the_right_password_heals wait_for 30 "the source" source_well db
 
 chmod 0644 "$WORK/db.pass"
-OUT=$(autoscale check 2>&1)
-check_match G15_readable_secret_is_refused_with_advice "^1 .*autoscale.conf:[0-9]+: .*db\.pass.*chmod" "$? $OUT"
+OUT=$(autoscale plan 2>&1)
+check_match G15_readable_secret_is_refused_with_advice "^1 .*source db .*secret file $WORK/db.pass can be read by others: run chmod 600" "$? $OUT"
 chmod 0600 "$WORK/db.pass"
 wide_conf db="host=127.0.0.1 user=watcher password=$SECRET"
 OUT=$(autoscale check 2>&1)

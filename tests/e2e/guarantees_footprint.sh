@@ -17,13 +17,12 @@ never_healthy() {
     write_conf min=2 max=2 'env=WEB_WARMUP_MS = "-1";' 'compute=keep_failed = "60s";' \
         'health=http = "/healthz"; interval = "100ms"; rise = 2; boot_timeout = "1s";'
     watch_footprint "$WORK/sick"
-    start_autoscale
-    wait_for 90 "a launch after the first two have failed" field_at_least launches_total 3
-    wait_for 30 "its failure" field_at_least launch_failures_total 3
+    start_autoscale || return
+    wait_for 90 "a launch after the first two have failed" field_at_least launches_total 3 || return
+    wait_for 30 "its failure" field_at_least launch_failures_total 3 || return
     end_watch
     within_max G1_sick_image_never_exceeds_max "$WORK/sick" 2
     check_equal G1_sick_image_takes_no_traffic "" "$(up_members)"
-    reset_group
 }
 
 kill_some() { # COUNT: as `docker kill`, at the same time
@@ -47,7 +46,7 @@ killed_are_gone() {
 dying_at_max() {
     local round rounds=0
     write_conf min=4 max=4
-    start_autoscale
+    start_autoscale || return
     wait_settled 4 || return
     watch_footprint "$WORK/dying"
     for round in 1 3 4; do
@@ -58,7 +57,6 @@ dying_at_max() {
     check_equal G1_every_death_was_replaced 3 "$rounds"
     within_max G1_deaths_at_max_never_exceed_it "$WORK/dying" 4
     check G1_deaths_leave_no_trace three_agree 4
-    reset_group
 }
 
 # The host takes the creates and answers nobody: their outcome is unknown, they may happen later, they count.
@@ -66,22 +64,21 @@ dying_at_max() {
 late_creates() {
     local pid
     write_conf min=1 max=3 'compute=timeout = "2s";'
-    start_autoscale
+    start_autoscale || return
     wait_settled 1 || return
     watch_footprint "$WORK/late"
     pid=$(cat "$WORK/docker/pid")
     kill -STOP "$pid"
-    start_load late 0s:80,300s:80
+    start_load late 0s:80,300s:80 || return
     check G1_unanswered_creates_are_unknown wait_for 30 "two instances of unknown outcome" has_unknown 2
     check_equal G1_unknown_creates_count_in_the_footprint 3 "$(group_field footprint)"
     kill -CONT "$pid"
-    wait_settled 3
-    wait_for 30 "enough looks" looked_often "$WORK/late"
+    wait_settled 3 || return
+    wait_for 30 "enough looks" looked_often "$WORK/late" || return
     end_watch
     stop_load late
     within_max G1_late_creates_never_exceed_max "$WORK/late" 3
     check G1_late_creates_leave_no_orphan three_agree 3
-    reset_group
 }
 
 looked_often() {
@@ -98,26 +95,25 @@ source_is_dead() {
 
 min_without_data() {
     write_conf min=2 max=4 lb="$WORK/nowhere.sock"
-    start_autoscale
+    start_autoscale || return
     check G2_min_is_reached_without_data wait_settled 2
     check G2_the_source_was_really_dead source_is_dead
     check G2_min_really_serves three_agree 2
     kill_some 2
-    wait_for 60 "the dead containers to be removed" killed_are_gone
+    wait_for 60 "the dead containers to be removed" killed_are_gone || return
     check G2_min_is_restored_without_data wait_settled 2
     check G2_restored_min_really_serves three_agree 2
     kill9_autoscale
     kill_some 2
-    start_autoscale
-    wait_for 60 "the dead containers to be removed" killed_are_gone
+    start_autoscale || return
+    wait_for 60 "the dead containers to be removed" killed_are_gone || return
     check G2_min_is_restored_after_a_restart wait_settled 2
     check G2_min_really_serves_after_a_restart three_agree 2
-    reset_group
 }
 
 start_platform
-never_healthy
-dying_at_max
-late_creates
-min_without_data
+subject never_healthy
+subject dying_at_max
+subject late_creates
+subject min_without_data
 finish

@@ -62,7 +62,7 @@ full_cycle() {
     docker_api POST "/containers/$(containers)/kill" -o /dev/null
     wait_for 60 "the dead instance to be replaced" eval '[ "$(our_real_containers | wc -l)" = 1 ] && is_settled 1' || return 1
     write_conf min=3 max=3 network=e2e-shared
-    reload_autoscale && wait_settled 3
+    reload_autoscale && wait_settled 3 || return
 }
 
 our_real_containers() { # with the whole mark; the strangers have less of it
@@ -73,7 +73,7 @@ strangers_are_left_alone() {
     local docker_before balancer_before n=0
     make_strangers || bail "the foreign containers do not start"
     add_foreign_member >/dev/null
-    wait_for 20 "the static servers to be up" eval '[ "$(backend_rows web | grep -c " UP ")" = 2 ]'
+    wait_for 20 "the static servers to be up" eval '[ "$(backend_rows web | grep -c " UP ")" = 2 ]' || return
     docker_before=$(docker_strangers) balancer_before=$(balancer_strangers)
     note "$(wc -l <<<"$docker_before") foreign objects in Docker, $(wc -l <<<"$balancer_before") foreign servers"
     check_equal G6_the_test_has_its_strangers "9 4" "$(wc -l <<<"$docker_before") $(wc -l <<<"$balancer_before")"
@@ -87,13 +87,12 @@ strangers_are_left_alone() {
     n=$(our_real_containers)
     kill9_autoscale
     rm -f "$WORK"/state.db*
-    start_autoscale
+    start_autoscale || return
     check G6_lost_journal_finds_ours_again wait_settled 3
     check_equal G6_lost_journal_makes_no_new_ones "$n" "$(our_real_containers)"
     check_equal G6_lost_journal_leaves_containers_alone "$docker_before" "$(docker_strangers)"
     check_equal G6_lost_journal_leaves_members_alone "$balancer_before" "$(balancer_strangers)"
     check_equal G6_other_backend_serves 200 "$(http_status "$OTHER_SITE/")"
-    reset_group
 }
 
 # --- G13 --------------------------------------------------------------------------------------------------------
@@ -115,58 +114,78 @@ back_within_an_interval() { # NAME SINCE(ms)
 members_come_back() {
     local t
     write_conf min=3 max=3 interval=1s
-    start_autoscale
+    start_autoscale || return
     wait_settled 3 || return
     WANTED=$(containers) BEFORE=$(our_containers | sort)
     t=$(now_ms)
     reload_haproxy "$WORK/lb"
     back_within_an_interval after_reload "$t"
     stop_haproxy "$WORK/lb"
-    wait_for 20 "the loss to be noticed" eval '[ "$(status_json | jq .groups[0].balancers[0].ok)" = false ]'
+    wait_for 20 "the loss to be noticed" eval '[ "$(status_json | jq .groups[0].balancers[0].ok)" = false ]' || return
     check_equal G13_outage_recreates_nothing "$BEFORE" "$(our_containers | sort)"
     start_haproxy "$WORK/lb/haproxy.cfg" "$WORK/lb"
     back_within_an_interval after_restart "$(now_ms)"
-    kill -KILL $(cat "$WORK/lb/haproxy.pid") $(haproxy_worker "$WORK/lb") # a crash of both
-    stop_haproxy "$WORK/lb"
+    { # a crash of both
+        kill -KILL "$(cat "$WORK/lb/haproxy.pid")" "$(haproxy_worker "$WORK/lb")"
+        stop_haproxy "$WORK/lb"
+    } 2>/dev/null
     start_haproxy "$WORK/lb/haproxy.cfg" "$WORK/lb"
     back_within_an_interval after_crash "$(now_ms)"
     stop_autoscale
     reload_haproxy "$WORK/lb"
-    start_autoscale
-    wait_for 60 "the members to be back" members_back
+    start_autoscale || return
+    wait_for 60 "the members to be back" members_back || return
     check G13_reload_while_we_were_away [ "$(our_containers | sort)" = "$BEFORE" ]
     check G13_all_three_agree three_agree 3
-    reset_group
 }
 
-# A reload leaves requests to the old worker, which the socket of the new one does not show: whoever was
-# draining must not be stopped because the new one says "no sessions", nor be put back into rotation.
-drain_across_a_reload() {
-    local answer=$WORK/answer pids=() n
+# A reload leaves requests to the old worker, which the socket of the new one does not show: whoever drains, or
+# is drained soon afterwards, must not be stopped because the new one says "no sessions", nor be put back.
+busy() {
+    [ "$(backend_rows web | awk '$1 ~ /^web-/ && $3 > 0' | wc -l)" = "$1" ]
+}
+
+two_busy_instances() { # ANSWERS
+    local n
     write_conf min=2 max=2 drain=60s
-    start_autoscale
+    start_autoscale || return
     wait_settled 2 || return
+    PIDS=()
     for n in 1 2; do
-        curl -s -o /dev/null -m 60 -w '%{http_code}\n' "$SITE/slow/8000" >>"$answer" &
-        pids+=($!)
-        wait_for 20 "$n busy instances" eval "[ \$(backend_rows web | awk '\$1 ~ /^web-/ && \$3 > 0' | wc -l) = $n ]"
+        curl -s -o /dev/null -m 60 -w '%{http_code}\n' "$SITE/slow/8000" >>"$1" &
+        PIDS+=($!)
+        wait_for 20 "$n busy instances" busy "$n" || return
     done
     write_conf min=1 max=1 drain=60s
-    reload_autoscale
-    wait_for 20 "one to be draining" field_is draining 1
+}
+
+drain_then_reload() {
+    two_busy_instances "$WORK/answers-1" || return
+    reload_autoscale || return
+    wait_for 20 "one to be draining" field_is draining 1 || return
     reload_haproxy "$WORK/lb"
-    wait_for 20 "one member to be back" eval '[ "$(up_members | wc -l)" = 1 ]'
-    wait "${pids[@]}"
-    check_equal G13_requests_of_the_old_worker_complete "200 200 " "$(tr '\n' ' ' <"$answer")"
+    wait_for 20 "one member to be back" eval '[ "$(up_members | wc -l)" = 1 ]' || return
+    wait "${PIDS[@]}"
+    check_equal G13_reload_does_not_end_a_drain "200 200 " "$(tr '\n' ' ' <"$WORK/answers-1")"
     check_equal G13_a_draining_member_is_not_put_back 1 "$(members | wc -l)"
-    reset_group
+}
+
+reload_then_drain() {
+    two_busy_instances "$WORK/answers-2" || return
+    reload_haproxy "$WORK/lb"
+    wait_for 20 "both members to be back" eval '[ "$(up_members | wc -l)" = 2 ]' || return
+    reload_autoscale || return
+    wait_for 20 "one to be draining" field_is draining 1 || return
+    wait "${PIDS[@]}"
+    check_equal G13_drain_waits_for_the_old_worker "200 200 " "$(tr '\n' ' ' <"$WORK/answers-2")"
 }
 
 WEB_SERVERS='    server foreign1 STATIC:8080 check inter 200ms weight 13
     server web-6badcafe STATIC:8080 check inter 200ms weight 17'
 start_platform
-strangers_are_left_alone
+subject strangers_are_left_alone
 WEB_SERVERS= && write_balancer && restart_haproxy "$WORK/lb/haproxy.cfg" "$WORK/lb"
-members_come_back
-drain_across_a_reload
+subject members_come_back
+subject drain_then_reload
+subject reload_then_drain
 finish

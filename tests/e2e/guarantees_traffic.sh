@@ -22,32 +22,25 @@ all_served() { # COUNT
 # --- G4 ---------------------------------------------------------------------------------------------------
 scale_out_of_slow_starters() { # NAME HEALTH
     write_conf min=1 max=4 'env=WEB_WARMUP_MS = "2500";' "health=$2"
-    start_autoscale
+    start_autoscale || return
     wait_settled 1 || return
-    start_load "$1" 0s:100,300s:100
-    wait_for 60 "four instances to serve" field_is serving 4
-    wait_for 30 "each of them to be given requests" all_served 4
+    start_load "$1" 0s:100,300s:100 || return
+    wait_for 60 "four instances to serve" field_is serving 4 || return
+    wait_for 30 "each of them to be given requests" all_served 4 || return
     check "G4_$1_reaches_max" three_agree 4
     stop_load "$1"
     no_failure "G4_$1_sends_nothing_too_early" "$1"
-    reset_group
-}
-
-no_traffic_before_health() {
-    scale_out_of_slow_starters own_checks 'http = "/healthz"; interval = "100ms"; rise = 2; boot_timeout = "30s";'
-    # The port answers long before the service does: now HAProxy's own checks are all that stands in between.
-    scale_out_of_slow_starters balancer_checks 'tcp = true; interval = "100ms"; rise = 1; boot_timeout = "30s";'
 }
 
 # --- G5, under load -----------------------------------------------------------------------------------------
 no_request_is_lost() {
     local round
     write_conf min=1 max=5 'env=WEB_SERVICE_MS = "20";'
-    start_autoscale
+    start_autoscale || return
     wait_settled 1 || return
-    start_load keepalive 0s:8,900s:8
-    start_load reconnect 0s:4,900s:4 --no-keepalive
-    start_load slow 0s:1,900s:1 --get /slow/700
+    start_load keepalive 0s:8,900s:8 || return
+    start_load reconnect 0s:4,900s:4 --no-keepalive || return
+    start_load slow 0s:1,900s:1 --get /slow/700 || return
     for round in 1 2; do
         start_load "peak$round" 0s:40,2s:120,900s:120
         wait_for 60 "five instances to serve" field_is serving 5 || fail G5_scales_out "round $round"
@@ -62,7 +55,6 @@ no_request_is_lost() {
     no_failure G5_no_request_is_lost_reconnect reconnect
     note "slow: $(load_summary slow)"
     check G5_no_request_is_lost_slow jq -e '.failed == 0 and .ok > 5' "$WORK/load-slow.out"
-    reset_group
 }
 
 # --- G5, one drain at a time ----------------------------------------------------------------------------------
@@ -99,62 +91,77 @@ occupy() { # PREFIX COUNT MS: as many slow requests, one on each instance
 
 long_requests_complete() {
     write_conf min=3 max=3 drain=60s
-    start_autoscale
+    start_autoscale || return
     wait_settled 3 || return
     occupy long 3 6000 || return
     write_conf min=1 max=1 drain=60s
-    reload_autoscale
+    reload_autoscale || return
     check G5_scale_in_begins_with_a_drain wait_for 20 "two to be draining" field_is draining 2
     check_equal G5_draining_instances_still_run 3 "$(our_containers | grep -c running)"
-    wait_for 60 "three answers" answered long 3
+    wait_for 60 "three answers" answered long 3 || return
     check_equal G5_long_requests_complete "200 200 200 " "$(cut -d' ' -f1 "$WORK"/slow-long? | tr '\n' ' ')"
     check_equal G5_long_requests_were_on_three_instances 3 "$(cut -d' ' -f4 "$WORK"/slow-long? | sort -u | wc -l)"
     check G5_drained_instances_leave wait_settled 1
     check G5_no_drain_was_cut eval '! log_has "drain deadline passed"'
     check G5_one_is_left_everywhere three_agree 1
-    reset_group
+}
+
+# Whoever takes over finds the drain in the journal, waits for its sessions, and keeps its deadline.
+drain_survives_a_crash() {
+    write_conf min=2 max=2 drain=60s
+    start_autoscale || return
+    wait_settled 2 || return
+    occupy crash 2 8000 || return
+    write_conf min=1 max=1 drain=60s
+    reload_autoscale || return
+    wait_for 20 "one to be draining" field_is draining 1 || return
+    kill9_autoscale
+    start_autoscale || return
+    check G5_a_crash_does_not_end_a_drain wait_for 20 "one still to be draining" field_is draining 1
+    wait_for 60 "two answers" answered crash 2 || return
+    check_equal G5_its_requests_complete_after_a_crash "200 200 " "$(cut -d' ' -f1 "$WORK"/slow-crash? | tr '\n' ' ')"
+    check G5_the_drain_ends_after_a_crash wait_settled 1
+    check G5_nothing_is_left_of_it three_agree 1
 }
 
 drain_deadline_cuts() {
     local asked cut ended
     write_conf min=2 max=2 drain=4s
-    start_autoscale
+    start_autoscale || return
     wait_settled 2 || return
     occupy cut 2 25000 || return
     asked=$(now_ms)
     write_conf min=1 max=1 drain=4s
-    reload_autoscale
-    wait_for 60 "one of two answers" answered cut 1
+    reload_autoscale || return
+    wait_for 60 "one of two answers" answered cut 1 || return
     read -r cut _ ended _ < <(cat "$WORK"/slow-cut?)
     note "cut $((ended - asked)) ms after the reload, with status $cut"
     check G5_drain_is_not_cut_before_its_deadline [ $((ended - asked)) -ge 4000 ]
     check G5_drain_is_cut_after_its_deadline [ "$cut" != 200 ]
     check G5_the_log_says_it_was_cut log_has 'DRAINING -> LEAVING .*drain deadline passed with 1 sessions'
     check G5_the_cut_instance_leaves wait_settled 1
-    wait_for 60 "the other answer" answered cut 2
+    wait_for 60 "the other answer" answered cut 2 || return
     check_equal G5_the_one_that_stays_is_not_cut 1 "$(cat "$WORK"/slow-cut? | grep -c '^200 ')"
-    reset_group
 }
 
 # Load that comes back takes a draining instance back in, before anything new is made.
 returning_load_readmits() {
     local before
     write_conf min=2 max=2 drain=60s
-    start_autoscale
+    start_autoscale || return
     wait_settled 2 || return
     before=$(containers)
     occupy back 2 8000 || return
     write_conf min=1 max=1 drain=60s
-    reload_autoscale
-    wait_for 20 "one to be draining" field_is draining 1
+    reload_autoscale || return
+    wait_for 20 "one to be draining" field_is draining 1 || return
     write_conf min=2 max=2 drain=60s
-    reload_autoscale
+    reload_autoscale || return
     check G5_drain_is_cancelled_when_load_returns wait_settled 2
     check_equal G5_nothing_new_was_made_for_it "$before" "$(containers)"
     check G5_both_take_traffic_again three_agree 2
-    wait_for 60 "two answers" answered back 2
+    wait_for 60 "two answers" answered back 2 || return
     check_equal G5_its_request_completes "200 200 " "$(cut -d' ' -f1 "$WORK"/slow-back? | tr '\n' ' ')"
-    reset_group
 }
 
 up_loop() { # FILE: how many members are up, all the time
@@ -168,28 +175,30 @@ last_serving_member_stays() {
     local paused name pid
     local health='http = "/healthz"; interval = "200ms"; timeout = "300ms"; rise = 2; fall = 100; boot_timeout = "30s";'
     write_conf min=2 max=2 "health=$health"
-    start_autoscale
+    start_autoscale || return
     wait_settled 2 || return
     read -r paused name _ < <(our_containers)
     docker_api POST "/containers/$paused/pause"
-    wait_for 30 "the balancer to give it up" field_is serving 1
+    wait_for 30 "the balancer to give it up" field_is serving 1 || return
     spawn "$WORK/up.log" up_loop "$WORK/up"
     pid=$SPAWN_PID
     write_conf min=1 max=1 "health=$health" drain=3s
-    reload_autoscale
+    reload_autoscale || return
     check G5_the_sick_one_is_the_victim wait_settled 1
     check_equal G5_the_last_serving_member_stays 0 "$(containers | grep -c "$name")"
     end_pid "$pid" 5 KILL 2>/dev/null
     note "$(grep -c . "$WORK/up") looks at the members"
     check_equal G5_a_member_was_up_all_the_time 1 "$(sort -n "$WORK/up" | head -n 1)"
-    reset_group
 }
 
 start_platform
-no_traffic_before_health
-no_request_is_lost
-long_requests_complete
-drain_deadline_cuts
-returning_load_readmits
-last_serving_member_stays
+# The port answers long before the service does: in the second, HAProxy's own checks are all that stands in between.
+subject scale_out_of_slow_starters own_checks 'http = "/healthz"; interval = "100ms"; rise = 2; boot_timeout = "30s";'
+subject scale_out_of_slow_starters balancer_checks 'tcp = true; interval = "100ms"; rise = 1; boot_timeout = "30s";'
+subject no_request_is_lost
+subject long_requests_complete
+subject drain_survives_a_crash
+subject drain_deadline_cuts
+subject returning_load_readmits
+subject last_serving_member_stays
 finish

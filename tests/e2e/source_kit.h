@@ -171,6 +171,11 @@ struct probe {
     as_time took;
 };
 
+static inline const char *first_endpoint(const struct as_source_driver *d, const struct as_settings *s)
+{
+    return d->endpoints ? as_settings_item(s, d->endpoints, 0) : "";
+}
+
 static inline void probe_open(struct probe *p, const struct as_source_driver *d, const char *text)
 {
     memset(p, 0, sizeof *p);
@@ -179,7 +184,7 @@ static inline void probe_open(struct probe *p, const struct as_source_driver *d,
         fail_msg("settings: %s", p->err.msg);
     p->self = calloc(1, d->state_size);
     assert_non_null(p->self);
-    if (d->open(p->self, p->settings, as_settings_item(p->settings, d->endpoints, 0), &p->err) != AS_OK)
+    if (d->open(p->self, p->settings, first_endpoint(d, p->settings), &p->err) != AS_OK)
         fail_msg("open: %s", p->err.msg);
 }
 
@@ -272,7 +277,7 @@ static inline void assert_open_refuses(const struct as_source_driver *d, const c
     assert_non_null(self);
     if (as_settings_parse(d->options, text, &s, &err) != AS_OK)
         fail_msg("settings: %s", err.msg);
-    assert_int_equal(d->open(self, s, as_settings_item(s, d->endpoints, 0), &err), AS_EINVAL);
+    assert_int_equal(d->open(self, s, first_endpoint(d, s), &err), AS_EINVAL);
     assert_text(err.msg, want);
     assert_null(strstr(err.msg, SECRET));
     d->close(self);

@@ -253,6 +253,8 @@ static int teardown(void **state)
         struct process_record r;
         char name[512];
         snprintf(name, sizeof name, "state/%s", e->d_name);
+        if (e->d_type != DT_REG) /* a pipe would never end */
+            continue;
         char *text = contents(name);
         if (process_boot_read(p.boot) && process_record_parse(text, strlen(text), &r, NULL) == AS_OK)
             process_signal(&p, &r, SIGKILL);
@@ -453,7 +455,8 @@ static void a_recycled_pid_is_never_signalled(void **state)
     must_create(&d, "web-00000001", NULL);
     must_create(&d, "web-00000002", NULL);
     struct process_record mine = record("web-00000001"), other = record("web-00000002"), forged = mine;
-    forged.pid = other.pid; /* as if the kernel had given our number to the other one */
+    forged.pid = other.pid; /* as if the kernel had given our number to the other one, later */
+    forged.start = other.start - 1;
     put_record(&forged);
     kill((pid_t)mine.pid, SIGKILL);
     await(&d, "web-00000001", AS_RUN_STOPPED);
@@ -576,7 +579,6 @@ static void wrong_options_are_refused(void **state)
         const char *text, *why;
     } cases[] = {
         { "command = \"./relative\";", "command: " },
-        { "command = \"\";", "command: " },
         { "command = [ \"sleep\", \"{prot}\" ];", "'{prot}'" },
         { SLEEPER "env = { A = \"{ident}\"; };", "'{ident}'" },
         { SLEEPER "env = { AUTOSCALE_INSTANCE = \"x\"; };", "reserved" },

@@ -229,7 +229,7 @@ static void sigterm_comes_first(void **state)
              "0.05; done\" ];",
              path);
     assert_int_equal(open_text(&r, text), AS_OK);
-    assert_int_equal(poll_within(&r, 4000), AS_EAGAIN);
+    assert_int_equal(poll_within(&r, 2000), AS_EAGAIN);
     int fd = open(path, O_RDONLY | O_CLOEXEC);
     assert_true(read(fd, word, 5) == 5);
     assert_string_equal(word, "asked");
@@ -289,8 +289,10 @@ static void child_gets_only_its_own_environment_and_descriptors(void **state)
     run_close(&r);
     assert_int_equal(run_shell(&r, "test $PWD = /tmp && echo 1", "directory = \"/tmp\";"), AS_OK);
     run_close(&r);
+    /* the C library leaves its own two signals, 32 and 33, ignored */
     assert_int_equal(
-        run_shell(&r, "grep -E 'Sig(Blk|Ign)' /proc/$$/status >/tmp/m4b-sig; grep -vc 0000000000000000 /tmp/m4b-sig;true", ""), AS_OK);
+        run_shell(&r, "grep -E 'Sig(Blk|Ign)' /proc/$$/status | grep -vcE '0{7}(00|18)0{7}'; true", ""),
+        AS_OK);
     assert_value(&r, "value", 0);
     run_close(&r);
     assert_int_equal(count_fds(), before);

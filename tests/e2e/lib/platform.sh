@@ -6,6 +6,7 @@
 #     start_autoscale [VAR=VALUE…]         runs $AUTOSCALE (with these in its environment); its log is $LOG
 #     stop_autoscale · kill9_autoscale     TERM and wait · KILL and wait; instances stay
 #     reload_autoscale                     asks the daemon to read $CONF again
+#     subject FUNCTION…                    a part of a test; it gives up with `|| return`, which is a failure
 #     reset_group                          no daemon, no container, no member, no journal: for the next subject
 #     status_json · group_field NAME       the daemon's own view of group `web`
 #     is_settled N · wait_settled N [S]    N wanted, N serving, N existing · waits for it (60 s)
@@ -237,6 +238,11 @@ show_three() {
     note "containers: $(containers | tr '\n' ' ')"
     note "members:    $(backend_rows web | tr '\n' ';')"
     note "instances:  $(instances | tr '\n' ';')"
+}
+
+subject() { # FUNCTION…: fails when it returns before its end; nothing is left of it
+    "$@" || fail "$1" "gave up before its end: what it waited for did not come"
+    reset_group
 }
 
 reset_group() {

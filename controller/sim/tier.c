@@ -1,0 +1,138 @@
+/* A tier of servers as a queue. Pure arithmetic. */
+#include <math.h>
+#include <string.h>
+
+#include "tier.h"
+
+#define BUSY_MOST 0.98   /* the small queue is stable below 1; what is beyond is the backlog's matter */
+#define TIME_LEAST 0.001 /* scale of times: 1 ms to about 100 s */
+#define TIME_STEP 1.28
+
+void tier_init(struct tier *t, const struct tier_params *p)
+{
+    memset(t, 0, sizeof *t);
+    t->p = *p;
+}
+
+double tier_erlang_c(double load, int c)
+{
+    double b = 1;
+    if (load >= c)
+        return 1;
+    for (int n = 1; n <= c; n++)
+        b = load * b / (n + load * b);
+    return b / (1 - load / c * (1 - b));
+}
+
+/* P(T > t) with P(wait > 0) given; theta = c * mu - lambda. */
+static double tail_from(double wait, double theta, double mu, double t)
+{
+    double d = theta - mu;
+    if (t <= 0)
+        return 1;
+    if (mu * t > 600)
+        return theta < mu ? wait * mu / (mu - theta) * exp(-theta * t) : 0;
+    double g = fabs(d * t) < 1e-12 ? t : -expm1(-d * t) / d;
+    double tail = exp(-mu * t) * (1 + wait * mu * g);
+    return tail > 1 ? 1 : tail;
+}
+
+double tier_response_tail(double lambda, double mu, int c, double t)
+{
+    return tail_from(tier_erlang_c(lambda / mu, c), c * mu - lambda, mu, t);
+}
+
+/* What the small queue looks like during a step. */
+struct small_queue {
+    double lambda, mu, wait; /* wait: P(wait > 0) */
+    int c;
+};
+
+static struct small_queue small_queue(const struct tier *t, double rate, int n)
+{
+    struct small_queue q = { .c = n * t->p.workers, .mu = t->p.capacity / t->p.workers };
+    double most = BUSY_MOST * n * t->p.capacity;
+    q.lambda = rate < most ? rate : most;
+    q.wait = t->p.model == TIER_MMC ? tier_erlang_c(q.lambda / q.mu, q.c) : 0;
+    return q;
+}
+
+static double tail_at(const struct tier *t, const struct small_queue *q, double time)
+{
+    if (t->p.model == TIER_FLUID)
+        return time < 1 / q->mu ? 1 : 0;
+    return tail_from(q->wait, q->c * q->mu - q->lambda, q->mu, time);
+}
+
+static void sample_times(struct tier *t, const struct small_queue *q, double delay, double requests)
+{
+    double time = TIME_LEAST;
+    for (int k = 0; k < TIER_TIMES; k++, time *= TIME_STEP)
+        t->tail[k] += requests * tail_at(t, q, time - delay);
+    t->tail_weight += requests;
+}
+
+double tier_carries(const struct tier_params *p, int n)
+{
+    struct tier t = { .p = *p };
+    double low = 0, high = n * p->capacity;
+    if (p->model == TIER_FLUID || n <= 0)
+        return n > 0 ? high : 0;
+    for (int k = 0; k < 40; k++) {
+        double rate = (low + high) / 2;
+        struct small_queue q = small_queue(&t, rate, n);
+        if (rate < BUSY_MOST * n * p->capacity && tail_at(&t, &q, p->slo_s) <= 0.01)
+            low = rate;
+        else
+            high = rate;
+    }
+    return low;
+}
+
+void tier_run(struct tier *t, double rate, int n, double dt, int sample, struct tier_step *out)
+{
+    double full = n * t->p.capacity, before = t->backlog;
+    *out = (struct tier_step){ .arrived = rate * dt };
+    double offered = out->arrived + before;
+    out->served = offered < full * dt ? offered : full * dt;
+    t->backlog = offered - out->served;
+    double patience = (n > 0 ? full : rate) * t->p.timeout_s; /* who stands further back gives up */
+    if (t->backlog > patience) {
+        out->lost = t->backlog - patience;
+        t->backlog = patience;
+    }
+    if (n > 0) {
+        struct small_queue q = small_queue(t, rate, n);
+        double delay = (before + t->backlog) / 2 / full, theta = q.c * q.mu - q.lambda;
+        double wait = t->p.model == TIER_MMC ? q.wait / theta : 0;
+        out->utilisation = out->served / (full * dt);
+        out->mean_s = delay + 1 / q.mu + wait;
+        out->queued = (before + t->backlog) / 2 + q.lambda * wait;
+        out->in_system = out->queued + out->served / dt / q.mu;
+        out->over = out->lost + out->served * tail_at(t, &q, t->p.slo_s - delay);
+        if (sample)
+            sample_times(t, &q, delay, out->served);
+    } else {
+        out->queued = out->in_system = t->backlog;
+        out->mean_s = t->p.timeout_s;
+        out->over = out->arrived > out->lost ? out->arrived : out->lost;
+    }
+    t->arrived += out->arrived;
+    t->served += out->served;
+    t->lost += out->lost;
+    t->over += out->over;
+}
+
+double tier_quantile(const struct tier *t, double q)
+{
+    double time = TIME_LEAST, goal = (1 - q) * t->tail_weight;
+    for (int k = 0; k < TIER_TIMES; k++, time *= TIME_STEP) {
+        if (t->tail[k] > goal)
+            continue;
+        double above = k ? t->tail[k - 1] : t->tail_weight, span = above - t->tail[k];
+        double part = span > 0 ? (above - goal) / span : 1; /* straight line within the step of the scale */
+        double from = k ? time / TIME_STEP : 0;
+        return from + part * (time - from);
+    }
+    return time;
+}
