@@ -64,9 +64,11 @@ static bool print_source(const cJSON *s)
 static void print_launch_failures(const cJSON *o)
 {
     char buf[32];
-    if (answer_num(o, "launch_failures") > 0)
-        printf("; %d launches failed in a row, next try in %s: %s", (int)answer_num(o, "launch_failures"),
-               span(answer_num(o, "launch_wait_s"), buf), answer_str(o, "launch_error"));
+    int failed = (int)answer_num(o, "launch_failures");
+    bool waits = answer_num(o, "launch_wait_s") > 0;
+    if (failed > 0)
+        printf("; %d %s in a row, next try %s%s: %s", failed, failed == 1 ? "launch failed" : "launches failed",
+               waits ? "in " : "now", waits ? span(answer_num(o, "launch_wait_s"), buf) : "", answer_str(o, "launch_error"));
 }
 
 static void print_instance(const cJSON *i)

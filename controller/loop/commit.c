@@ -43,7 +43,7 @@ bool engine_transaction(struct engine *e)
 
 static struct event *event_add(struct engine *e, const char *group, const char *instance, const char *kind)
 {
-    struct event *v = e->event_count < EVENTS_MOST ? calloc(1, sizeof *v) : NULL;
+    struct event *v = e->event_count < EVENTS_MOST && !e->world.forgets ? calloc(1, sizeof *v) : NULL;
     if (!v)
         return NULL;
     snprintf(v->group, sizeof v->group, "%s", group);

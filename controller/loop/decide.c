@@ -379,7 +379,9 @@ void decide(const struct decide_in *in, struct damper *d, struct decision *out)
 void decision_outcome(const struct decision *d, char *buf, size_t size)
 {
     size_t n = 0;
-    n += (size_t)snprintf(buf, size, "%d->%d%s", d->current, d->desired, d->blind ? " blind" : "");
+    const struct proposal_record *want = largest_want(d);
+    bool held = want && want->p.count < d->current && d->stages[STAGE_MERGE].after == d->current;
+    n += (size_t)snprintf(buf, size, "%d->%d%s%s", d->current, d->desired, d->blind ? " blind" : "", held ? " held" : "");
     for (int s = 0; s < STAGES && n < size; s++)
         if (d->stages[s].before != d->stages[s].after)
             n += (size_t)snprintf(buf + n, size - n, " %s:%d", stage_name((enum stage_id)s), d->stages[s].after);

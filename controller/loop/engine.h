@@ -30,6 +30,7 @@ const struct cfg *cfg_of(const struct cfg_hold *h);
 struct world {  /* what the engine needs of its surroundings                                        */
     void *arg;
     bool act;   /* may writes be asked for? false: plan, dry run                                    */
+    bool forgets; /* no history of decisions and events is kept: simulations                        */
     /* Bind a driver to one endpoint; the handle is returned through unbind. NULL with *err on failure. */
     void *(*bind_source)(void *arg, struct cfg_hold *hold, const struct cfg_source *s, const char *endpoint,
                          struct as_error *err);
@@ -87,7 +88,7 @@ struct backoff {            /* 5 s doubling to 5 min; after it one probe        
     int fails;
     as_time until;          /* closed to launches until then                                        */
     bool probing;           /* half-open: one launch is on its way                                  */
-    char why[160];
+    char why[256]; /* whole: the cause often stands at its end                            */
 };
 
 struct host {               /* one compute endpoint of a group                                      */

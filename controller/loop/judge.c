@@ -232,7 +232,7 @@ static void record(struct group *g)
         log_debug(g->cfg->name, "%s", summary);
     memcpy(g->outcome, outcome, sizeof outcome);
     memcpy(g->said, summary, sizeof summary);
-    if (!changed && e->now - g->outcome_at < REPEAT_EVERY)
+    if (e->world.forgets || (!changed && e->now - g->outcome_at < REPEAT_EVERY))
         return;
     char *json = report_decision_text(g);
     if (json && engine_transaction(e))

@@ -465,7 +465,7 @@ int replay_run(struct cfg_hold *hold, const struct replay_params *p, struct repl
                                .random = p->seed * 6364136223846793005u + 1442695040888963407u,
                                .sample_every = steps / SAMPLES_MOST + 1 };
     tier_init(&out->tier, &p->tier);
-    struct world world = { .arg = w, .act = true, .bind_source = bind_any_source, .bind_compute = bind_any_group,
+    struct world world = { .arg = w, .act = true, .forgets = true, .bind_source = bind_any_source, .bind_compute = bind_any_group,
                            .bind_balancer = bind_any_group, .unbind = unbind, .submit = submit, .random = random_u32 };
     int rc = journal_open(NULL, c->name, JOURNAL_MEMORY, &j, err);
     if (rc == AS_OK)

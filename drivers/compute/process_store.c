@@ -29,7 +29,7 @@ static int check_directory(const struct process *p, int fd, struct as_error *err
         return as_fail(
             err, AS_EINVAL,
             "directory %s belongs to uid %u and not to us (uid %u): its records cannot be trusted, "
-            "choose another directory",
+            "run as that user or choose another directory",
             p->directory, (unsigned)st.st_uid, (unsigned)geteuid());
     if (st.st_mode & 077)
         return as_fail(err, AS_EINVAL, "directory %s is open to others (mode %04o); run chmod 700 on it",

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # The quick start: a web server as plain processes behind a private HAProxy, scaled 1 -> 4 -> 1 by `autoscale run` in
-# about 45 seconds. It needs neither root nor Docker; everything is in one temporary directory and gone at the end,
+# half a minute. It needs neither root nor Docker; everything is in one temporary directory and gone at the end,
 # after Ctrl-C and after a failure too. See README.md.
 HERE=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 SITE=http://127.0.78.1:8080

@@ -19,7 +19,7 @@
 #define INSTANCES 10
 #define SERIES 5
 #define PER_SOURCE 100 /* groups that share a source */
-#define COMPARED 41    /* ticks of each size */
+#define COMPARED 15    /* ticks of each size */
 #define PER_FILE 1000 /* groups that share a file */
 #define CALL_MS 2
 #define WALL_START 1795000000000

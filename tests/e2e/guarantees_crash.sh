@@ -60,36 +60,56 @@ SHRINKING=(before:DRAINING after:DRAINING done:drain before:LEAVING after:LEAVIN
 
 # The host has taken our requests and carries them out only when the next of us already looks around.
 kill_under_way() { # STATE COUNT: two instances in STATE are waited for, COUNT is wanted
-    wait_for 30 "two in state $1" eval "[ \$(instances | grep -c '$1\$') = 2 ]" || show_three
+    wait_for 30 "two in state $1" eval "[ \$(instances | grep -c '$1\$') = 2 ]" || { show_three; return 1; }
     kill9_autoscale
-    start_autoscale
-    wait_for 30 "the next of us" status_json
+    start_autoscale || return
+    wait_for 30 "the next of us" status_json || return
     kill -CONT "$(cat "$WORK/docker/pid")"
     check "G7_kill_while_$1" wait_for 60 "three views of the same $2" three_agree "$2"
     check "G7_kill_while_$1_ends_in_peace" wait_settled "$2"
 }
 
 requests_under_way() {
-    reset_group
     write_conf min=1 max=3 interval=200ms drain=2s
-    start_autoscale
+    start_autoscale || return
     wait_settled 1 || return
-    watch_footprint "$WORK/late"
+    watch_footprint "$WORK/late" || return
     kill -STOP "$(cat "$WORK/docker/pid")"
-    start_load grow 0s:100,600s:100 # not a reload: a new driver would first ask for the network
-    kill_under_way CREATING 3
+    start_load grow 0s:100,600s:100 || return # not a reload: a new driver would first ask for the network
+    kill_under_way CREATING 3 || return
     end_watch
     note "$(watched "$WORK/late") looks"
     check_equal G7_late_creates_never_exceed_max 3 "$(most_containers "$WORK/late")"
     stop_load grow
     settings 3
-    reload_autoscale
-    wait_settled 3
+    reload_autoscale || return
+    wait_settled 3 || return
     kill -STOP "$(cat "$WORK/docker/pid")"
     settings 1
-    reload_autoscale
+    reload_autoscale || return
     kill_under_way DESTROYING 1
-    stop_autoscale
+}
+
+# No point chosen by us: killed at a random moment, again and again, while the wanted number goes up and down.
+killed_at_random_moments() {
+    local n count=1
+    RANDOM=${SEED:=$((SRANDOM % 32768))}
+    note "SEED=$SEED"
+    watch_footprint "$WORK/storm"
+    for ((n = 0; n < 12; n++)); do
+        count=$((1 + RANDOM % 4))
+        settings "$count" 4
+        start_autoscale || return
+        sleep "$((RANDOM % 2)).$((100 + RANDOM % 900))"
+        kill9_autoscale
+    done
+    settings 2 4
+    start_autoscale || return
+    check G7_random_kills_converge wait_for 90 "three views of the same two" three_agree 2
+    wait_settled 2 || return
+    end_watch
+    note "$(watched "$WORK/storm") looks, at most $(most_containers "$WORK/storm") containers"
+    check G7_random_kills_never_exceed_max [ "$(most_containers "$WORK/storm")" -le 4 ]
 }
 
 start_platform
@@ -105,5 +125,7 @@ done
 end_watch
 note "$(watched "$WORK/crashes") looks, at most $(most_containers "$WORK/crashes") containers"
 check_equal G7_no_crash_ever_exceeded_max 3 "$(most_containers "$WORK/crashes")"
-requests_under_way
+reset_group
+subject requests_under_way
+subject killed_at_random_moments
 finish

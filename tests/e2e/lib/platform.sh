@@ -248,6 +248,7 @@ subject() { # FUNCTION…: fails when it returns before its end; nothing is left
 reset_group() {
     local id
     stop_autoscale
+    kill -CONT "$(cat "$WORK/docker/pid")" # in case a subject gave up while it was stopped
     for id in $(our_containers | awk '{ print $1 }'); do docker_api DELETE "/containers/$id?force=1&v=1" -o /dev/null; done
     rm -f "$WORK"/state.db*
     restart_haproxy "$WORK/lb/haproxy.cfg" "$WORK/lb"
