@@ -106,7 +106,8 @@ void policy_words(struct as_proposal *out, const char *first, ...)
 static bool hundredths(double x, struct policy_text *t)
 {
     double scaled = x * 100, whole = rint(scaled);
-    if (!(fabs(x) < 1e7) || fabs(fabs(scaled - whole) - 0.5) < 1e-6) /* a tie is decided by digits that are lost here */
+    if (!(fabs(x) < 1e7) ||
+        fabs(fabs(scaled - whole) - 0.5) < 1e-6) /* a tie is decided by digits that are lost here */
         return false;
     char digits[24], *p = digits + sizeof digits - 1;
     long n = labs((long)whole), part = n % 100;

@@ -73,7 +73,8 @@ static void explain(const struct target *t, const struct as_view *view, double v
     if (t->mean)
         snprintf(times, sizeof times, " x %d serving", view->serving);
     policy_words(out, t->metric.name, " ", policy_num(value).s, times, " / ", policy_num(t->per_instance).s,
-                 " per instance = ", policy_num(need).s, ": want ", policy_num(want).s, *why ? ", " : "", why, NULL);
+                 " per instance = ", policy_num(need).s, ": want ", policy_num(want).s, *why ? ", " : "", why,
+                 NULL);
 }
 
 static void target_decide(void *state, const struct as_view *view, struct as_proposal *out)

@@ -133,12 +133,14 @@ int64_t ask_time(const char *text)
     if (units_duration(text, &ago))
         return as_clock_wall() - ago;
     end = strptime(text, "%Y-%m-%dT%H:%M:%S", &tm);
+    int64_t ms = 0; /* as history prints them: that decision, not the one before it */
     if (end && *end == '.') {
         end++;
-        end += strspn(end, "0123456789");
+        for (int unit = 100; *end >= '0' && *end <= '9'; end++, unit /= 10)
+            ms += (*end - '0') * unit;
     }
     if (end && strcmp(end, "Z") == 0)
-        return (int64_t)timegm(&tm) * 1000;
+        return (int64_t)timegm(&tm) * 1000 + ms;
     tm = (struct tm){ .tm_isdst = -1 };
     end = strptime(text, "%Y-%m-%d %H:%M", &tm);
     if (end && *end == ':')

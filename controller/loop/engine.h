@@ -150,6 +150,22 @@ struct shadow {             /* what a policy would have done alone; it never act
 };
 
 struct group {
+    /* What every turn asks of every group comes first, in two cache lines: most turns are about one of many. */
+    struct group *next;
+    bool retired;
+    bool dirty;             /* look at it in this turn                                              */
+    bool touched;           /* looked at since the last commit: only then may there be rows to write */
+    bool decided;           /* since the start                                                      */
+    bool desired_dirty;     /* differs from the journal                                             */
+    int desired;
+    int gone;               /* instances that are proven gone and not yet freed                     */
+    int inflight;
+    as_time due;            /* look at it then                                                      */
+    as_time decide_at;      /* when to decide at the latest; 0 nothing due                          */
+    struct instance *instances;
+    struct policy_run *policies;
+    size_t policy_count;
+    /* The rest is for the group that something happens to. */
     struct engine *engine;
     const struct cfg_group *cfg;
     struct cfg_hold *hold;
@@ -157,19 +173,12 @@ struct group {
     size_t host_count;
     struct pool *pools;
     size_t pool_count;
-    struct policy_run *policies;
-    size_t policy_count;
     struct shadow *shadows;
     size_t shadow_count;
     as_time shadowed_at;    /* when the shadows were last charged                                   */
     double instance_s, missed_s; /* of the group itself, over the same time                         */
-    struct instance *instances;
     struct damper damper;
     struct decision decision; /* the newest                                                         */
-    int desired;
-    bool desired_dirty;     /* differs from the journal                                             */
-    bool decided;           /* since the start                                                      */
-    as_time decide_at;      /* when to decide at the latest; 0 nothing due                          */
     struct backoff launch;  /* launches that never come to serve                                    */
     as_time doubt_since;    /* many look dead at once: hold; 0 no                                   */
     int doubted;
@@ -177,17 +186,10 @@ struct group {
     double lead_s[64];      /* newest measured launches                                             */
     int lead_count, lead_next;
     char blocked[160];      /* why fewer launches than wanted, or ""                                */
-    bool dirty;             /* look at it in this turn                                              */
-    bool touched;           /* looked at since the last commit: only then may there be rows to write */
-    int gone;               /* instances that are proven gone and not yet freed                     */
-    as_time due;            /* look at it then                                                      */
-    bool retired;
-    int inflight;
     char outcome[256];      /* of the newest journalled decision                                    */
     as_time outcome_at;     /* when it was last written                                              */
     char said[256];         /* what the log was last told                                           */
     uint64_t moves, launches, launch_failures, scale_outs, scale_ins;
-    struct group *next;
 };
 
 struct event {              /* waits for the turn's transaction                                     */

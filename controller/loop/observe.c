@@ -77,6 +77,8 @@ static bool merge_parts(const struct source *s, const struct binding *b, as_time
 /* A minute that is over waits in `closed` for the next commit. */
 static void roll_up(struct engine *e, struct binding *b, double v)
 {
+    if (e->world.forgets)
+        return;
     int64_t minute = e->wall / 60000 * 60000;
     if (b->minute.count && b->minute.wall != minute) {
         b->closed = b->minute;

@@ -264,7 +264,7 @@ static void prune(struct engine *e)
 {
     struct as_error err = { 0 };
     bool more = false;
-    if (e->now < e->next_prune || !e->world.act || e->journal_failing_since)
+    if (e->now < e->next_prune || !e->world.act || e->world.forgets || e->journal_failing_since)
         return;
     if (journal_prune(e->journal, e->wall - e->cfg->retention, &more, &err) != AS_OK)
         log_warning("journal", "old rows could not be deleted: %s", err.msg);

@@ -15,10 +15,10 @@
 #include "nginx_file.h"
 #include "nginx_master.h"
 
-#define PATIENCE  (5 * AS_SECOND) /* a reload not proven by then has failed (nginx tries to bind for 2.5 s) */
-#define ROUND_MS  20
-#define SPARE_MS  30              /* of a deadline, for what follows a wait */
-#define REASON    180
+#define PATIENCE (5 * AS_SECOND) /* a reload not proven by then has failed (nginx tries to bind for 2.5 s) */
+#define ROUND_MS 20
+#define SPARE_MS 30 /* of a deadline, for what follows a wait */
+#define REASON   180
 
 struct balancer {
     const struct as_settings *settings;
@@ -27,24 +27,24 @@ struct balancer {
     const char *include, *pid_file;
     bool has_marker;
     struct nginx_page marker;
-    uint64_t seen;                       /* highest generation the marker ever showed */
+    uint64_t seen; /* highest generation the marker ever showed */
     /* reloads */
     bool wanted, failed;
-    as_time due;                         /* of the wanted one */
-    as_time sent, last;                  /* of the one under way (0: none); of the last one */
+    as_time due;        /* of the wanted one */
+    as_time sent, last; /* of the one under way (0: none); of the last one */
     uint64_t sent_generation;
-    int64_t sent_at;                     /* boot clock */
-    char reason[REASON];                 /* why the last one is taken for failed */
+    int64_t sent_at;     /* boot clock */
+    char reason[REASON]; /* why the last one is taken for failed */
 };
 
-struct view {                            /* one look at the file and at nginx */
+struct view { /* one look at the file and at nginx */
     struct nginx_pool pool;
-    char *text;                          /* of the file, NULL when there is none */
+    char *text; /* of the file, NULL when there is none */
     bool running;
     struct nginx_master master;
     struct nginx_workers workers;
-    uint64_t generation;                 /* by the marker, 0: nginx runs none of ours */
-    char why[REASON];                    /* what the marker says instead */
+    uint64_t generation; /* by the marker, 0: nginx runs none of ours */
+    char why[REASON];    /* what the marker says instead */
 };
 
 static const char *const algorithms[] = { "round_robin", "random", "least_conn", "hash", "ip_hash", NULL };
@@ -53,7 +53,8 @@ static const struct as_option options[] = {
     { .name = "include",
       .type = AS_OPT_STRING,
       .flags = AS_OPT_REQUIRED,
-      .help = "file that autoscale writes and nginx's configuration includes at http level; it defines the upstream "
+      .help = "file that autoscale writes and nginx's configuration includes at http level; it defines the "
+              "upstream "
               "and the variable $autoscale_UPSTREAM" },
     { .name = "upstream",
       .type = AS_OPT_STRING,
@@ -62,13 +63,20 @@ static const struct as_option options[] = {
     { .name = "marker",
       .type = AS_OPT_STRING,
       .help = "URL (http://HOST:PORT/PATH or unix:/SOCKET:/PATH) of a location with `return 200 "
-              "$autoscale_UPSTREAM;` that proves which configuration nginx runs; without, new workers are the proof" },
+              "$autoscale_UPSTREAM;` that proves which configuration nginx runs; without, new workers are "
+              "the proof" },
     { .name = "config",
       .type = AS_OPT_FILE,
       .def = "/etc/nginx/nginx.conf",
       .help = "nginx's main configuration file, tested before every reload" },
-    { .name = "nginx", .type = AS_OPT_FILE, .def = "/usr/sbin/nginx", .help = "nginx's program, for the test" },
-    { .name = "pid_file", .type = AS_OPT_FILE, .def = "/run/nginx.pid", .help = "where nginx's master writes its pid" },
+    { .name = "nginx",
+      .type = AS_OPT_FILE,
+      .def = "/usr/sbin/nginx",
+      .help = "nginx's program, for the test" },
+    { .name = "pid_file",
+      .type = AS_OPT_FILE,
+      .def = "/run/nginx.pid",
+      .help = "where nginx's master writes its pid" },
     { .name = "reload_interval",
       .type = AS_OPT_DURATION,
       .def = "1s",
@@ -86,7 +94,8 @@ static const struct as_option options[] = {
       .help = "how nginx picks a server; random takes the less busy one of two picked at random" },
     { .name = "hash_key",
       .type = AS_OPT_STRING,
-      .help = "for algorithm hash: text with variables, as \"$request_uri\"; requests with the same value go to the "
+      .help = "for algorithm hash: text with variables, as \"$request_uri\"; requests with the same value go "
+              "to the "
               "same server (consistent hashing)" },
     { .name = "zone",
       .type = AS_OPT_BYTES,
@@ -100,16 +109,22 @@ static const struct as_option options[] = {
       .max = 100000,
       .help = "idle connections to servers that each worker keeps; needs proxy_http_version 1.1 and an empty "
               "Connection header in nginx's location" },
-    { .name = "max_conns", .type = AS_OPT_INT, .min = 1, .max = 1000000, .help = "most connections to one server" },
+    { .name = "max_conns",
+      .type = AS_OPT_INT,
+      .min = 1,
+      .max = 1000000,
+      .help = "most connections to one server" },
     { .name = "max_fails",
       .type = AS_OPT_INT,
       .max = 1000,
-      .help = "failures within fail_timeout after which nginx skips a server; 0: never; nginx's default is 1" },
+      .help =
+          "failures within fail_timeout after which nginx skips a server; 0: never; nginx's default is 1" },
     { .name = "fail_timeout",
       .type = AS_OPT_DURATION,
       .min = 1000,
       .max = 86400000,
-      .help = "window of max_fails, and how long the server is then skipped; whole seconds; nginx's default is 10s" },
+      .help = "window of max_fails, and how long the server is then skipped; whole seconds; nginx's default "
+              "is 10s" },
     { .name = NULL },
 };
 
@@ -117,8 +132,7 @@ static const struct as_option options[] = {
 
 static bool hash_key_ok(const char *key)
 {
-    static const char allowed[] =
-        "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_.:/${}-";
+    static const char allowed[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_.:/${}-";
     size_t len = strlen(key);
     return len > 0 && len < 128 && strspn(key, allowed) == len && strchr(key, '$');
 }
@@ -132,8 +146,9 @@ static int open_method(struct balancer *b, const struct as_settings *s, struct a
     if (!hash && key)
         return as_settings_fail(s, "hash_key", err, "is only for algorithm \"hash\"");
     if (hash && !hash_key_ok(key))
-        return as_settings_fail(s, "hash_key", err,
-                                "must hold a variable, as \"$request_uri\", and no blanks, quotes or semicolons");
+        return as_settings_fail(
+            s, "hash_key", err,
+            "must hold a variable, as \"$request_uri\", and no blanks, quotes or semicolons");
     if (hash)
         snprintf(b->style.method, sizeof b->style.method, "hash \"%s\" consistent;", key);
     else if (strcmp(name, "random") == 0)
@@ -187,8 +202,9 @@ static int balancer_open(void *self, const struct as_settings *settings, const s
     if (as_settings_has(settings, "keepalive"))
         b->style.keepalive = (int)as_settings_int(settings, "keepalive");
     if (!nginx_name_ok(b->style.upstream, NGINX_UPSTREAM_MAX))
-        return as_settings_fail(settings, "upstream", err, "'%.60s' is not 1 to %d letters, digits, '.', '_' or '-'",
-                                b->style.upstream, NGINX_UPSTREAM_MAX);
+        return as_settings_fail(settings, "upstream", err,
+                                "'%.60s' is not 1 to %d letters, digits, '.', '_' or '-'", b->style.upstream,
+                                NGINX_UPSTREAM_MAX);
     int rc = check_paths(settings, err);
     rc = rc ? rc : open_method(b, settings, err);
     if (rc)
@@ -291,9 +307,7 @@ static int look(struct balancer *b, as_time deadline, struct view *v, struct as_
 /* Does nginx run the configuration that brought this server into its present state? */
 static bool effective(const struct balancer *b, const struct view *v, const struct nginx_server *s)
 {
-    if (!v->running)
-        return false;
-    if ((s->down || !b->has_marker) && v->workers.oldest < s->at)
+    if (!v->running || v->workers.oldest < s->at) /* for a moment old workers take work beside the new ones */
         return false;
     /* A marker above the file's generation is of a file that was put away meanwhile. */
     return !b->has_marker || (s->since <= v->generation && v->generation <= v->pool.generation);
@@ -324,7 +338,6 @@ static as_time next_turn(const struct balancer *b)
 
 static void judge_reload(struct balancer *b, const struct view *v, as_time now)
 {
-    /* For a moment old workers take new work beside the new ones. */
     bool proven = v->workers.oldest >= b->sent_at && (!b->has_marker || v->generation >= b->sent_generation);
     if (proven) {
         b->sent = 0;
@@ -338,7 +351,8 @@ static void judge_reload(struct balancer *b, const struct view *v, as_time now)
     if (v->why[0])
         snprintf(b->reason, sizeof b->reason, "%.120s; is our file included at http level?", v->why);
     else
-        snprintf(b->reason, sizeof b->reason, "it goes on with its old configuration, a `listen` may be in use");
+        snprintf(b->reason, sizeof b->reason,
+                 "it goes on with its old configuration, a `listen` may be in use");
 }
 
 /* Judges the reload under way, and sends the wanted one when it is due. */
@@ -381,7 +395,8 @@ static int look_again(struct balancer *b, as_time deadline, struct view *v, stru
 static int not_proven(const struct balancer *b, struct as_error *err)
 {
     if (b->failed)
-        return as_fail(err, AS_EUNKNOWN, "nginx did not take the reload: %s; read nginx's error log", b->reason);
+        return as_fail(err, AS_EUNKNOWN, "nginx did not take the reload: %s; read nginx's error log",
+                       b->reason);
     return as_fail(err, AS_EAGAIN, "the reload of nginx is still under way");
 }
 
@@ -488,7 +503,8 @@ static void describe(const struct balancer *b, const struct view *v, const struc
     m->held = on ? old : s->down ? (old > 1 ? old : 1) : 0;
 }
 
-static int copy_members(const struct balancer *b, const struct view *v, struct as_members *out, struct as_error *err)
+static int copy_members(const struct balancer *b, const struct view *v, struct as_members *out,
+                        struct as_error *err)
 {
     size_t before = out->count;
     for (size_t i = 0; i < v->pool.count; i++) {
@@ -561,8 +577,8 @@ static int balancer_admit(void *self, as_time deadline, const struct as_member *
     char address[AS_ADDRESS_MAX];
     int rc = check_id(m, err);
     if (rc == AS_OK && (!nginx_address(m->address, address, sizeof address) || m->port == 0))
-        rc = as_fail(err, AS_EINVAL, "'%s' port %u of %s is not a literal address with a port", m->address, m->port,
-                     m->id);
+        rc = as_fail(err, AS_EINVAL, "'%s' port %u of %s is not a literal address with a port", m->address,
+                     m->port, m->id);
     rc = rc ? rc : look(b, deadline, &v, err);
     rc = rc ? rc : await_reload(b, deadline, &v, err);
     rc = rc ? rc : admit_changed(b, deadline, &v, m, err);
@@ -621,7 +637,8 @@ static int remove_server(struct balancer *b, as_time deadline, struct view *v, c
     return write_pool(b, deadline, v, err);
 }
 
-static int balancer_evict(void *self, as_time deadline, const struct as_member *m, bool force, struct as_error *err)
+static int balancer_evict(void *self, as_time deadline, const struct as_member *m, bool force,
+                          struct as_error *err)
 {
     struct balancer *b = self;
     struct view v = { 0 };
@@ -634,8 +651,8 @@ static int balancer_evict(void *self, as_time deadline, const struct as_member *
     return rc;
 }
 
-static int change_weight(struct balancer *b, as_time deadline, struct view *v, struct nginx_server *s, int weight,
-                         struct as_error *err)
+static int change_weight(struct balancer *b, as_time deadline, struct view *v, struct nginx_server *s,
+                         int weight, struct as_error *err)
 {
     if (s->weight == weight)
         return AS_OK;
@@ -647,7 +664,8 @@ static int change_weight(struct balancer *b, as_time deadline, struct view *v, s
     return rc;
 }
 
-static int balancer_weight(void *self, as_time deadline, const struct as_member *m, int weight, struct as_error *err)
+static int balancer_weight(void *self, as_time deadline, const struct as_member *m, int weight,
+                           struct as_error *err)
 {
     struct balancer *b = self;
     struct view v = { 0 };
@@ -668,8 +686,9 @@ static int balancer_weight(void *self, as_time deadline, const struct as_member 
 extern const struct as_balancer_driver as_balancer_nginx;
 const struct as_balancer_driver as_balancer_nginx = {
     .name = "nginx",
-    .summary = "servers of an nginx upstream (open source, 1.11.5 or newer) on this machine, by an include file and "
-               "reloads",
+    .summary =
+        "servers of an nginx upstream (open source, 1.11.5 or newer) on this machine, by an include file and "
+        "reloads",
     .options = options,
     .state_size = sizeof(struct balancer),
     .open = balancer_open,

@@ -82,7 +82,8 @@ static void print_server(FILE *out, const struct nginx_server *s, const char *pa
 {
     bool v6 = strchr(s->address, ':');
     fprintf(out, "    server %s%s%s:%u weight=%d%s%s; # %s since %" PRIu64 " at %" PRId64 "\n", v6 ? "[" : "",
-            s->address, v6 ? "]" : "", s->port, s->weight, params, s->down ? " down" : "", s->id, s->since, s->at);
+            s->address, v6 ? "]" : "", s->port, s->weight, params, s->down ? " down" : "", s->id, s->since,
+            s->at);
 }
 
 char *nginx_file_render(const struct nginx_pool *p, const struct nginx_style *style)
@@ -190,8 +191,8 @@ static bool parse_server(const char *line, struct nginx_server *s)
     bool ok = skip(&at, "    server ") && take_address(&at, s) && skip(&at, " weight=") &&
               take_number(&at, 65535, &weight) && weight > 0 && take_params(&at, s) && skip(&at, "; # ") &&
               take_word(&at, " ", s->id, sizeof s->id) && skip(&at, " since ") &&
-              take_number(&at, UINT64_MAX, &s->since) && skip(&at, " at ") && take_number(&at, INT64_MAX, &when) &&
-              *at == '\0';
+              take_number(&at, UINT64_MAX, &s->since) && skip(&at, " at ") &&
+              take_number(&at, INT64_MAX, &when) && *at == '\0';
     if (!ok || !nginx_name_ok(s->id, AS_ID_MAX - 1))
         return false;
     s->weight = (int)weight;
@@ -209,10 +210,10 @@ static bool parse_generation(const char *line, struct nginx_pool *p)
 /* Lines that follow from the settings: they may be of older settings, and are written anew each time. */
 static bool is_plain(const char *line)
 {
-    static const char *const begins[] = { "map $nginx_version $autoscale_", "upstream ",     "    zone ",
-                                          "    hash ",                      "    keepalive " };
-    static const char *const whole[] = { "    least_conn;", "    ip_hash;", "    random two least_conn;", EMPTY_LINE,
-                                         "}" };
+    static const char *const begins[] = { "map $nginx_version $autoscale_", "upstream ", "    zone ",
+                                          "    hash ", "    keepalive " };
+    static const char *const whole[] = { "    least_conn;", "    ip_hash;", "    random two least_conn;",
+                                         EMPTY_LINE, "}" };
     for (size_t i = 0; i < sizeof begins / sizeof *begins; i++)
         if (strncmp(line, begins[i], strlen(begins[i])) == 0)
             return true;
@@ -233,7 +234,8 @@ static int check_mark(const char *line, const char *mark, struct as_error *err)
     return as_fail(err, AS_EEXIST, "belongs to another controller or group: each needs its own path");
 }
 
-static int parse_line(const char *line, int number, const char *mark, struct nginx_pool *p, struct as_error *err)
+static int parse_line(const char *line, int number, const char *mark, struct nginx_pool *p,
+                      struct as_error *err)
 {
     if (number == 1)
         return check_mark(line, mark, err);
@@ -243,7 +245,8 @@ static int parse_line(const char *line, int number, const char *mark, struct ngi
     if (number > 2 && parse_server(line, &s)) {
         struct nginx_server *slot = s.since <= p->generation ? nginx_pool_add(p) : NULL;
         if (!slot)
-            return as_fail(err, AS_EEXIST, "cannot be read back in line %d: too many servers, or edited", number);
+            return as_fail(err, AS_EEXIST, "cannot be read back in line %d: too many servers, or edited",
+                           number);
         *slot = s;
         return AS_OK;
     }
@@ -285,14 +288,16 @@ static int parse_lines(char *text, const char *mark, struct nginx_pool *p, struc
     if (rc)
         return rc;
     if (*line || !closed)
-        return as_fail(err, AS_EEXIST, "%s", number == 0 ? "was not written by autoscale: choose another path"
-                                                         : "was edited: its end is missing");
+        return as_fail(err, AS_EEXIST, "%s",
+                       number == 0 ? "was not written by autoscale: choose another path"
+                                   : "was edited: its end is missing");
     if (has_twins(p))
         return as_fail(err, AS_EEXIST, "was edited: it names a server twice");
     return AS_OK;
 }
 
-int nginx_file_parse(const char *text, size_t len, const char *mark, struct nginx_pool *out, struct as_error *err)
+int nginx_file_parse(const char *text, size_t len, const char *mark, struct nginx_pool *out,
+                     struct as_error *err)
 {
     struct nginx_pool p = { 0 };
     char *copy = strndup(text, len);
@@ -342,7 +347,8 @@ static int read_all(int fd, char **text, size_t *len, struct as_error *err)
     return AS_OK;
 }
 
-int nginx_file_load(const char *path, const char *mark, struct nginx_pool *out, char **text, struct as_error *err)
+int nginx_file_load(const char *path, const char *mark, struct nginx_pool *out, char **text,
+                    struct as_error *err)
 {
     struct as_error why = { 0 };
     char *buf = NULL;

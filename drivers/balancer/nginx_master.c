@@ -81,9 +81,9 @@ static bool read_stat(pid_t pid, pid_t *parent, int64_t *start)
     if (read_small(path, buf, sizeof buf) <= 0)
         return false;
     const char *after = strrchr(buf, ')'); /* the name before it may hold anything */
-    if (!after || sscanf(after + 1,
-                         " %*c %d %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %llu", &ppid,
-                         &ticks) != 2)
+    if (!after ||
+        sscanf(after + 1, " %*c %d %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %llu",
+               &ppid, &ticks) != 2)
         return false;
     *parent = ppid;
     *start = (int64_t)ticks * tick_ms();
@@ -104,13 +104,16 @@ int nginx_master_find(const char *pid_file, struct nginx_master *out, struct as_
     pid_t parent;
     if (end == text || strspn(end, " \r\n") != strlen(end) || pid <= 1 || pid > INT32_MAX)
         return as_fail(err, AS_ENOENT, "nginx is not running: %s holds no process id", pid_file);
-    if (!has_title(m.pid, "nginx: master process", title, sizeof title) || !read_stat(m.pid, &parent, &m.start))
-        return as_fail(err, AS_ENOENT, "nginx is not running: process %ld of %s is no nginx master", pid, pid_file);
+    if (!has_title(m.pid, "nginx: master process", title, sizeof title) ||
+        !read_stat(m.pid, &parent, &m.start))
+        return as_fail(err, AS_ENOENT, "nginx is not running: process %ld of %s is no nginx master", pid,
+                       pid_file);
     *out = m;
     return AS_OK;
 }
 
-static int note_worker(const struct nginx_master *m, pid_t pid, struct nginx_workers *out, struct as_error *err)
+static int note_worker(const struct nginx_master *m, pid_t pid, struct nginx_workers *out,
+                       struct as_error *err)
 {
     char title[64];
     pid_t parent;
@@ -172,8 +175,8 @@ int nginx_master_hup(const struct nginx_master *m, struct as_error *err)
         close(fd);
     if (rc == 0)
         return AS_OK;
-    return as_fail(err, why == EPERM ? AS_EAUTH : AS_EAGAIN, "cannot signal nginx (process %d): %s", (int)m->pid,
-                   strerror(why));
+    return as_fail(err, why == EPERM ? AS_EAUTH : AS_EAGAIN, "cannot signal nginx (process %d): %s",
+                   (int)m->pid, strerror(why));
 }
 
 /* --- nginx -t ------------------------------------------------------------------------------------------ */
@@ -201,7 +204,8 @@ static int add_signals(posix_spawnattr_t *attr)
     sigaddset(&usual, SIGPIPE);
     sigaddset(&usual, SIGTERM);
     sigaddset(&usual, SIGINT);
-    int rc = posix_spawnattr_setflags(attr, POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF | POSIX_SPAWN_SETPGROUP);
+    int rc = posix_spawnattr_setflags(attr,
+                                      POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF | POSIX_SPAWN_SETPGROUP);
     rc = rc ? rc : posix_spawnattr_setsigmask(attr, &none);
     rc = rc ? rc : posix_spawnattr_setsigdefault(attr, &usual);
     return rc ? rc : posix_spawnattr_setpgroup(attr, 0);

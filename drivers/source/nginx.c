@@ -6,8 +6,8 @@
 #include "../wire/nginx_page.h"
 #include "nginx_stats.h"
 
-#define COMBINED                                                                                                       \
-    "$remote_addr - $remote_user [$time_local] \"$request\" $status $body_bytes_sent \"$http_referer\" "               \
+#define COMBINED                                                                                             \
+    "$remote_addr - $remote_user [$time_local] \"$request\" $status $body_bytes_sent \"$http_referer\" "     \
     "\"$http_user_agent\""
 
 struct source {
@@ -15,7 +15,7 @@ struct source {
     struct nginx_stats stats;
     struct nginx_format format;
     struct nginx_follow log;
-    as_time log_at;          /* 0: the log is not open */
+    as_time log_at; /* 0: the log is not open */
     struct nginx_tally tally;
 };
 
@@ -23,7 +23,8 @@ static const struct as_option options[] = {
     { .name = "address",
       .type = AS_OPT_STRINGS,
       .flags = AS_OPT_REQUIRED,
-      .help = "URLs of the stub_status pages of the nginxs, each http://HOST:PORT/PATH or unix:/SOCKET:/PATH; their "
+      .help = "URLs of the stub_status pages of the nginxs, each http://HOST:PORT/PATH or "
+              "unix:/SOCKET:/PATH; their "
               "numbers are added up" },
     { .name = "log",
       .type = AS_OPT_STRING,
@@ -45,15 +46,17 @@ static int open_log(struct source *s, const struct as_settings *settings, struct
     if (*path != '/')
         return as_settings_fail(settings, "log", err, "must be an absolute path");
     if (as_settings_count(settings, "address") > 1)
-        return as_settings_fail(settings, "log", err,
-                                "belongs to one nginx, but there are several addresses: make a source of each");
+        return as_settings_fail(
+            settings, "log", err,
+            "belongs to one nginx, but there are several addresses: make a source of each");
     if (nginx_format_init(&s->format, as_settings_str(settings, "log_format"), &why))
         return as_settings_fail(settings, "log_format", err, "%s", why.msg);
     s->log.path = path;
     return AS_OK;
 }
 
-static int source_open(void *self, const struct as_settings *settings, const char *endpoint, struct as_error *err)
+static int source_open(void *self, const struct as_settings *settings, const char *endpoint,
+                       struct as_error *err)
 {
     struct source *s = self;
     struct as_error why;
@@ -108,7 +111,8 @@ static int poll_log(struct source *s, as_time deadline, struct as_samples *out, 
     rc = nginx_tally_samples(&s->tally, &s->format, now - s->log_at, out, err);
     s->log_at = now;
     if (rc == AS_OK && s->tally.bad && !s->tally.lines)
-        return as_fail(err, AS_EPROTO, "no line of %s fits log_format: copy it from nginx's configuration", s->log.path);
+        return as_fail(err, AS_EPROTO, "no line of %s fits log_format: copy it from nginx's configuration",
+                       s->log.path);
     if (rc == AS_OK && skipped)
         return as_fail(err, AS_EPROTO, "%s grew too fast: %lld MiB were not read", s->log.path,
                        (long long)(skipped >> 20));
@@ -131,7 +135,8 @@ static int source_poll(void *self, as_time deadline, struct as_samples *out, str
 extern const struct as_source_driver as_source_nginx;
 const struct as_source_driver as_source_nginx = {
     .name = "nginx",
-    .summary = "connections and request rate of nginx (stub_status), request times and answers from its access log",
+    .summary =
+        "connections and request rate of nginx (stub_status), request times and answers from its access log",
     .options = options,
     .series = nginx_series,
     .endpoints = "address",

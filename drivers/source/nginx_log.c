@@ -63,7 +63,8 @@ int nginx_format_init(struct nginx_format *f, const char *text, struct as_error 
 {
     *f = (struct nginx_format){ 0 };
     if (strlen(text) >= sizeof f->text || strpbrk(text, "\r\n"))
-        return as_fail(err, AS_EINVAL, "longer than %d characters, or more than one line", NGINX_FORMAT_MAX - 1);
+        return as_fail(err, AS_EINVAL, "longer than %d characters, or more than one line",
+                       NGINX_FORMAT_MAX - 1);
     strcpy(f->text, text);
     char *at = f->text;
     f->before = at;
@@ -285,8 +286,8 @@ static void take_lines(struct nginx_follow *f, const struct nginx_format *format
 }
 
 /* To the end of fd, from *at. */
-static int drain(struct nginx_follow *f, int fd, off_t *at, const struct nginx_format *format, as_time deadline,
-                 struct nginx_tally *tally)
+static int drain(struct nginx_follow *f, int fd, off_t *at, const struct nginx_format *format,
+                 as_time deadline, struct nginx_tally *tally)
 {
     while (as_time_left(deadline) > 0) {
         ssize_t n = pread(fd, f->buf + f->len, sizeof f->buf - f->len, *at);

@@ -47,7 +47,8 @@ int nginx_page_init(struct nginx_page *p, const char *url, struct as_error *err)
     else if (strncmp(url, "unix:", 5) == 0)
         rc = split_unix(p, url, err);
     else
-        rc = as_fail(err, AS_EINVAL, "'%.120s' is neither \"http://HOST:PORT/PATH\" nor \"unix:/SOCKET:/PATH\"", url);
+        rc = as_fail(err, AS_EINVAL,
+                     "'%.120s' is neither \"http://HOST:PORT/PATH\" nor \"unix:/SOCKET:/PATH\"", url);
     p->peer = (struct http_peer){ .name = url, .base = p->base, .unix_path = p->socket };
     return rc;
 }
@@ -59,7 +60,8 @@ void nginx_page_fini(struct nginx_page *p)
     *p = (struct nginx_page){ 0 };
 }
 
-int nginx_page_get(const struct nginx_page *p, as_time deadline, struct http_answer *out, struct as_error *err)
+int nginx_page_get(const struct nginx_page *p, as_time deadline, struct http_answer *out,
+                   struct as_error *err)
 {
     struct http_request req = {
         .method = "GET", .path = p->path, .cap = NGINX_PAGE_CAP, .deadline = deadline

@@ -23,9 +23,9 @@
 #include <unistd.h>
 
 #define ANSWER_MAX 8192
-#define NAME_SIZE 96
-#define MANY 256
-#define PAUSE_US 2000
+#define NAME_SIZE  96
+#define MANY       256
+#define PAUSE_US   2000
 
 __attribute__((format(printf, 1, 2), noreturn)) static void die(const char *fmt, ...)
 {
@@ -122,7 +122,9 @@ static bool who_answers(const struct sockaddr_in *at, char *name)
     int fd = dial((const struct sockaddr *)at, sizeof *at);
     if (fd < 0)
         return false;
-    size_t n = send_text(fd, "GET / HTTP/1.1\r\nHost: bench\r\nConnection: close\r\n\r\n") ? read_answer(fd, answer) : 0;
+    size_t n = send_text(fd, "GET / HTTP/1.1\r\nHost: bench\r\nConnection: close\r\n\r\n")
+                   ? read_answer(fd, answer)
+                   : 0;
     close(fd);
     const char *by = n ? strcasestr(answer, "\nX-Instance: ") : NULL;
     return n && strncmp(answer, "HTTP/1.1 200", 12) == 0 && by && sscanf(by + 13, "%95s", name) == 1;
@@ -179,12 +181,13 @@ static void docker_post(const struct launch *l, const char *path, const char *bo
     int fd = dial((struct sockaddr *)&at, sizeof at), status = 0;
     if (fd < 0)
         die("Docker at %s does not accept", l->socket);
-    snprintf(request, sizeof request,
-             "POST /v1.40%s HTTP/1.1\r\nHost: docker\r\nConnection: close\r\nContent-Type: application/json\r\n"
-             "Content-Length: %zu\r\n\r\n%s",
-             path, strlen(body), body);
-    if (!send_text(fd, request) || read_answer(fd, answer) == 0 || sscanf(answer, "HTTP/1.1 %d", &status) != 1 ||
-        status >= 300)
+    snprintf(
+        request, sizeof request,
+        "POST /v1.40%s HTTP/1.1\r\nHost: docker\r\nConnection: close\r\nContent-Type: application/json\r\n"
+        "Content-Length: %zu\r\n\r\n%s",
+        path, strlen(body), body);
+    if (!send_text(fd, request) || read_answer(fd, answer) == 0 ||
+        sscanf(answer, "HTTP/1.1 %d", &status) != 1 || status >= 300)
         die("Docker answered %.300s", answer);
     close(fd);
 }
@@ -243,17 +246,23 @@ static void launch(const struct launch *like, int count)
 int main(int argc, char **argv)
 {
     if (argc == 8 && strcmp(argv[1], "react") == 0) {
-        struct burst b = { number(argv[4], MANY), number(argv[5], 600000), number(argv[6], MANY), number(argv[7], 600) };
+        struct burst b = { number(argv[4], MANY), number(argv[5], 600000), number(argv[6], MANY),
+                           number(argv[7], 600) };
         react(argv[2], number(argv[3], 65535), b);
         return 0;
     }
     if (argc == 9 && strcmp(argv[1], "launch") == 0) {
-        struct launch like = { .socket = argv[2], .name = argv[3], .body = argv[4], .address = argv[5],
-                               .port = number(argv[6], 65535), .seconds = number(argv[8], 600) };
+        struct launch like = { .socket = argv[2],
+                               .name = argv[3],
+                               .body = argv[4],
+                               .address = argv[5],
+                               .port = number(argv[6], 65535),
+                               .seconds = number(argv[8], 600) };
         launch(&like, number(argv[7], MANY));
         return 0;
     }
     fputs("usage: bench_client react ADDRESS PORT HOLD HOLD_MS NEW SECONDS\n"
-          "       bench_client launch SOCKET NAME BODY ADDRESS PORT COUNT SECONDS\n", stderr);
+          "       bench_client launch SOCKET NAME BODY ADDRESS PORT COUNT SECONDS\n",
+          stderr);
     return 2;
 }

@@ -16,12 +16,12 @@
 #include "../../controller/loop/engine.h"
 #include "../../controller/runtime/log.h"
 
-#define INSTANCES 10
-#define SERIES 5
-#define PER_SOURCE 100 /* groups that share a source */
-#define COMPARED 15    /* ticks of each size */
-#define PER_FILE 1000 /* groups that share a file */
-#define CALL_MS 2
+#define INSTANCES  10
+#define SERIES     5
+#define PER_SOURCE 100  /* groups that share a source */
+#define COMPARED   15   /* ticks of each size */
+#define PER_FILE   1000 /* groups that share a file */
+#define CALL_MS    2
 #define WALL_START 1795000000000
 
 struct site { /* what runs for one group: its host and its backend at once */
@@ -70,8 +70,8 @@ static int open_source(void *self, const struct as_settings *s, const char *endp
     return AS_OK;
 }
 
-static int open_owned(void *self, const struct as_settings *s, const struct as_owner *owner, const char *endpoint,
-                      struct as_error *err)
+static int open_owned(void *self, const struct as_settings *s, const struct as_owner *owner,
+                      const char *endpoint, struct as_error *err)
 {
     (void)self, (void)s, (void)owner, (void)endpoint, (void)err;
     return AS_OK;
@@ -82,22 +82,33 @@ static void close_nothing(void *self)
     (void)self;
 }
 
-static const struct as_option endpoint_options[] = { { .name = "hosts", .type = AS_OPT_STRINGS, .help = "names" },
-                                                     { 0 } };
+static const struct as_option endpoint_options[] = {
+    { .name = "hosts", .type = AS_OPT_STRINGS, .help = "names" }, { 0 }
+};
 static const struct as_series_doc series[] = {
     { "s0", "units", "load", AS_MERGE_SUM }, { "s1", "units", "load", AS_MERGE_SUM },
     { "s2", "units", "load", AS_MERGE_SUM }, { "s3", "units", "load", AS_MERGE_SUM },
     { "s4", "units", "load", AS_MERGE_SUM }, { 0 },
 };
-static const struct as_source_driver source_driver = { .name = "memory", .summary = "memory", .options = endpoint_options,
-                                                       .series = series, .has_objects = true, .open = open_source,
+static const struct as_source_driver source_driver = { .name = "memory",
+                                                       .summary = "memory",
+                                                       .options = endpoint_options,
+                                                       .series = series,
+                                                       .has_objects = true,
+                                                       .open = open_source,
                                                        .close = close_nothing };
-static const struct as_compute_driver compute_driver = { .name = "memory", .summary = "memory",
-                                                         .options = endpoint_options, .endpoints = "hosts",
-                                                         .open = open_owned, .close = close_nothing };
-static const struct as_balancer_driver balancer_driver = { .name = "memory", .summary = "memory",
-                                                           .options = endpoint_options, .endpoints = "hosts",
-                                                           .open = open_owned, .close = close_nothing };
+static const struct as_compute_driver compute_driver = { .name = "memory",
+                                                         .summary = "memory",
+                                                         .options = endpoint_options,
+                                                         .endpoints = "hosts",
+                                                         .open = open_owned,
+                                                         .close = close_nothing };
+static const struct as_balancer_driver balancer_driver = { .name = "memory",
+                                                           .summary = "memory",
+                                                           .options = endpoint_options,
+                                                           .endpoints = "hosts",
+                                                           .open = open_owned,
+                                                           .close = close_nothing };
 static const struct as_source_driver *const sources[] = { &source_driver, NULL };
 static const struct as_compute_driver *const computes[] = { &compute_driver, NULL };
 static const struct as_balancer_driver *const balancers[] = { &balancer_driver, NULL };
@@ -245,14 +256,16 @@ static void write_groups(const char *dir, size_t part, size_t from, size_t to)
     snprintf(policies, sizeof policies, "policies-%zu", part);
     FILE *g = open_part(dir, groups), *p = open_part(dir, policies);
     for (size_t k = from; k < to; k++) {
-        fprintf(g, "g%zu = { min = %d; max = 20; health = { tcp = false; };\n"
-                   "compute = { driver = \"memory\"; hosts = [ \"host\" ]; launches = 20; };\n"
-                   "balancer = { driver = \"memory\"; hosts = [ \"lb\" ]; }; policies = [ ",
+        fprintf(g,
+                "g%zu = { min = %d; max = 20; health = { tcp = false; };\n"
+                "compute = { driver = \"memory\"; hosts = [ \"host\" ]; launches = 20; };\n"
+                "balancer = { driver = \"memory\"; hosts = [ \"lb\" ]; }; policies = [ ",
                 k, INSTANCES);
         for (int s = 0; s < SERIES; s++) {
             fprintf(g, "%s\"p%zu-%d\"", s ? ", " : "", k, s);
-            fprintf(p, "p%zu-%d = { type = \"target\"; metric = \"lb%zu.g%zu.s%d\"; per_instance = 10.0; };\n", k, s,
-                    k / PER_SOURCE, k, s);
+            fprintf(p,
+                    "p%zu-%d = { type = \"target\"; metric = \"lb%zu.g%zu.s%d\"; per_instance = 10.0; };\n",
+                    k, s, k / PER_SOURCE, k, s);
         }
         fprintf(g, " ]; };\n");
     }
@@ -286,7 +299,8 @@ static struct cfg_hold *load_config(const char *path)
     struct cfg_problems problems = { 0 };
     char line[700];
     if (config_load(path, &registry, &cfg, &problems) != AS_OK)
-        die("%s", problems.count ? config_problem_text(&problems.items[0], line, sizeof line) : "the configuration fails");
+        die("%s", problems.count ? config_problem_text(&problems.items[0], line, sizeof line)
+                                 : "the configuration fails");
     config_problems_fini(&problems);
     struct cfg_hold *hold = cfg_hold_new(cfg);
     if (!hold)
@@ -384,9 +398,10 @@ static double report(const struct bench *b, double *spent, size_t ticks)
         sum += spent[k];
     qsort(spent, ticks, sizeof *spent, by_value);
     double middle = spent[ticks / 2];
-    printf("groups %zu instances %zu series %zu ticks %zu mean_ms %.3f median_ms %.3f worst_ms %.3f us_per_instance %.4f\n",
-           b->groups, b->groups * INSTANCES, b->groups * SERIES, ticks, sum / (double)ticks, middle, spent[ticks - 1],
-           middle * 1000 / instances);
+    printf("groups %zu instances %zu series %zu ticks %zu mean_ms %.3f median_ms %.3f worst_ms %.3f "
+           "us_per_instance %.4f\n",
+           b->groups, b->groups * INSTANCES, b->groups * SERIES, ticks, sum / (double)ticks, middle,
+           spent[ticks - 1], middle * 1000 / instances);
     fflush(stdout);
     return middle * 1000 / instances;
 }
@@ -397,9 +412,17 @@ static void begin(struct bench *b, size_t groups)
 {
     struct as_error err = { 0 };
     char conf[256], state[256];
-    *b = (struct bench){ .groups = groups, .seed = 2463534242u, .now = 100000, .dir = "/tmp/autoscale-bench-XXXXXX" };
-    struct world w = { .arg = b, .act = true, .bind_source = bind_source, .bind_compute = bind_group,
-                       .bind_balancer = bind_group, .unbind = unbind, .submit = submit, .random = next_random };
+    *b = (struct bench){
+        .groups = groups, .seed = 2463534242u, .now = 100000, .dir = "/tmp/autoscale-bench-XXXXXX"
+    };
+    struct world w = { .arg = b,
+                       .act = true,
+                       .bind_source = bind_source,
+                       .bind_compute = bind_group,
+                       .bind_balancer = bind_group,
+                       .unbind = unbind,
+                       .submit = submit,
+                       .random = next_random };
     b->queue_tail = &b->queue;
     if (!mkdtemp(b->dir))
         die("cannot make a directory in /tmp");
@@ -469,7 +492,8 @@ static void compare(size_t few, size_t many)
 int main(int argc, char **argv)
 {
     log_set_level(LOG_LEVEL_ERROR);
-    size_t groups = argc > 2 ? strtoul(argv[1], NULL, 10) : 1000, ticks = argc > 2 ? strtoul(argv[2], NULL, 10) : 90;
+    size_t groups = argc > 2 ? strtoul(argv[1], NULL, 10) : 1000,
+           ticks = argc > 2 ? strtoul(argv[2], NULL, 10) : 90;
     if (groups < 1 || ticks < 1)
         die("usage: %s [GROUPS TICKS]", argv[0]);
     run(groups, ticks);

@@ -21,7 +21,8 @@ static void try_file(const char *text, size_t size)
         return;
     }
     char *out = nginx_file_render(&p, &style);
-    if (!out || nginx_file_parse(out, strlen(out), "shop/web", &again, &err) != AS_OK || again.count != p.count)
+    if (!out || nginx_file_parse(out, strlen(out), "shop/web", &again, &err) != AS_OK ||
+        again.count != p.count)
         abort();
     for (size_t i = 0; i < p.count; i++)
         if (strcmp(p.items[i].id, again.items[i].id) != 0 || p.items[i].down != again.items[i].down ||
@@ -37,7 +38,8 @@ static void try_status(const char *text, size_t size)
     struct nginx_status status;
     struct nginx_stats stats = { 0 };
     struct as_samples out = { 0 };
-    if (nginx_status_parse(text, size, &status) && nginx_status_add(&stats, &status, 1000, &out, NULL) != AS_OK)
+    if (nginx_status_parse(text, size, &status) &&
+        nginx_status_add(&stats, &status, 1000, &out, NULL) != AS_OK)
         abort();
     for (size_t i = 0; i < out.count; i++)
         if (!(out.items[i].value >= 0))
@@ -49,7 +51,8 @@ static void try_line(const struct nginx_format *f, const char *text, size_t size
 {
     struct nginx_line l;
     static struct nginx_tally tally;
-    if (nginx_format_read(f, text, size, &l) && (l.status < 0 || l.status > 599 || isnan(l.request_ms) || isnan(l.upstream_ms)))
+    if (nginx_format_read(f, text, size, &l) &&
+        (l.status < 0 || l.status > 599 || isnan(l.request_ms) || isnan(l.upstream_ms)))
         abort();
     tally = (struct nginx_tally){ 0 };
     nginx_tally_add(&tally, f, text, size);
@@ -79,7 +82,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     try_file(text, size);
     try_status(text, size);
     try_format(text, size);
-    if (nginx_format_init(&f, "[$time_local] \"$request\" $status $request_time $upstream_response_time", NULL) == AS_OK)
+    if (nginx_format_init(&f, "[$time_local] \"$request\" $status $request_time $upstream_response_time",
+                          NULL) == AS_OK)
         try_line(&f, text, size);
     free(text);
     return 0;

@@ -22,10 +22,12 @@ extern const struct as_source_driver as_source_nginx;
 
 /* --- the include file ---------------------------------------------------------------------------------- */
 
-static const struct nginx_style style = {
-    .mark = "shop/web", .upstream = "web-1", .method = "least_conn;", .params = " max_conns=9", .zone_kib = 64,
-    .keepalive = 8
-};
+static const struct nginx_style style = { .mark = "shop/web",
+                                          .upstream = "web-1",
+                                          .method = "least_conn;",
+                                          .params = " max_conns=9",
+                                          .zone_kib = 64,
+                                          .keepalive = 8 };
 
 static void add(struct nginx_pool *p, const char *id, const char *address, bool down)
 {
@@ -55,16 +57,17 @@ static void the_file_is_what_nginx_expects(void **state)
 {
     (void)state;
     char *text = example();
-    assert_string_equal(text, "# written by autoscale: shop/web; do not edit\n"
-                              "# generation 9 boot boot-1\n"
-                              "map $nginx_version $autoscale_web_1 { default \"web-1 9\"; }\n"
-                              "upstream web-1 {\n"
-                              "    zone web-1 64k;\n"
-                              "    least_conn;\n"
-                              "    server 10.0.0.1:8080 weight=100 max_conns=9; # web-00000001 since 7 at 123450\n"
-                              "    server [2001:db8::1]:8080 weight=100 max_conns=9 down; # web-00000002 since 7 at 123450\n"
-                              "    keepalive 8;\n"
-                              "}\n");
+    assert_string_equal(
+        text, "# written by autoscale: shop/web; do not edit\n"
+              "# generation 9 boot boot-1\n"
+              "map $nginx_version $autoscale_web_1 { default \"web-1 9\"; }\n"
+              "upstream web-1 {\n"
+              "    zone web-1 64k;\n"
+              "    least_conn;\n"
+              "    server 10.0.0.1:8080 weight=100 max_conns=9; # web-00000001 since 7 at 123450\n"
+              "    server [2001:db8::1]:8080 weight=100 max_conns=9 down; # web-00000002 since 7 at 123450\n"
+              "    keepalive 8;\n"
+              "}\n");
     free(text);
 }
 
@@ -212,7 +215,9 @@ static void other_pages_are_no_status(void **state)
 
 /* --- log lines ----------------------------------------------------------------------------------------- */
 
-#define TIMED "$remote_addr [$time_local] \"$request\" $status $request_time $upstream_response_time \"$http_user_agent\""
+#define TIMED                                                                                                \
+    "$remote_addr [$time_local] \"$request\" $status $request_time $upstream_response_time "                 \
+    "\"$http_user_agent\""
 
 static bool read_line(const char *format, const char *line, struct nginx_line *out)
 {
@@ -225,7 +230,8 @@ static void lines_are_read_by_the_format_of_nginx(void **state)
 {
     (void)state;
     struct nginx_line l;
-    assert_true(read_line(TIMED, "::1 [23/Nov/2026:09:00:00 +0000] \"GET /a b HTTP/1.1\" 200 0.125 0.100 \"x 500 y\"", &l));
+    assert_true(read_line(
+        TIMED, "::1 [23/Nov/2026:09:00:00 +0000] \"GET /a b HTTP/1.1\" 200 0.125 0.100 \"x 500 y\"", &l));
     assert_int_equal(l.status, 200);
     assert_float_equal(l.request_ms, 125, 0.001);
     assert_float_equal(l.upstream_ms, 100, 0.001);
@@ -242,9 +248,14 @@ static void lines_that_do_not_fit_are_told(void **state)
 {
     (void)state;
     struct nginx_line l;
-    static const char *const bad[] = { "", "garbage", "::1 [t] \"GET /\" 200 0.1 0.1", "::1 [t] \"GET /\" 20 0.1 0.1 \"\"",
-                                       "::1 [t] \"GET /\" 2000 0.1 0.1 \"\"", "::1 [t] \"GET /\" 200 -1 0.1 \"\"",
-                                       "::1 [t] \"GET /\" 200 0.1 0.1,0.2 \"\"", "::1 [t] \"GET /\" 200 0.1 0.1 \"\" x",
+    static const char *const bad[] = { "",
+                                       "garbage",
+                                       "::1 [t] \"GET /\" 200 0.1 0.1",
+                                       "::1 [t] \"GET /\" 20 0.1 0.1 \"\"",
+                                       "::1 [t] \"GET /\" 2000 0.1 0.1 \"\"",
+                                       "::1 [t] \"GET /\" 200 -1 0.1 \"\"",
+                                       "::1 [t] \"GET /\" 200 0.1 0.1,0.2 \"\"",
+                                       "::1 [t] \"GET /\" 200 0.1 0.1 \"\" x",
                                        "::1 [t] \"GET /\" 200 99999999 0.1 \"\"" };
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++)
         if (read_line(TIMED, bad[i], &l))
@@ -255,8 +266,14 @@ static void formats_that_cannot_be_read_are_refused(void **state)
 {
     (void)state;
     struct nginx_format f;
-    static const char *const bad[] = { "", "plain", "$remote_addr $request", "$status$request_time", "$ $status",
-                                       "$status ${request_time", "$status $status", "$status\n" };
+    static const char *const bad[] = { "",
+                                       "plain",
+                                       "$remote_addr $request",
+                                       "$status$request_time",
+                                       "$ $status",
+                                       "$status ${request_time",
+                                       "$status $status",
+                                       "$status\n" };
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++)
         if (nginx_format_init(&f, bad[i], NULL) != AS_EINVAL)
             fail_msg("taken: %s", bad[i]);
@@ -321,7 +338,8 @@ static struct nginx_tally *read_log(struct nginx_follow *f, const struct nginx_f
     static struct nginx_tally tally;
     off_t skipped = 0;
     tally = (struct nginx_tally){ 0 };
-    assert_int_equal(nginx_follow_read(f, format, as_clock_monotonic() + 5000, &tally, &skipped, NULL), AS_OK);
+    assert_int_equal(nginx_follow_read(f, format, as_clock_monotonic() + 5000, &tally, &skipped, NULL),
+                     AS_OK);
     assert_int_equal(skipped, 0);
     return &tally;
 }
@@ -429,8 +447,10 @@ static void balancer_options_are_checked_offline(void **state)
         if (open_balancer(bad[i], &err) != AS_EINVAL)
             fail_msg("taken: %s", bad[i]);
     assert_int_equal(open_balancer(BASE, &err), AS_OK);
-    assert_int_equal(open_balancer(BASE "algorithm = \"hash\"; hash_key = \"${cookie_sid}$uri\"; max_conns = 5;"
-                                        "fail_timeout = \"5s\"; marker = \"unix:/run/m.sock:/gen\";", &err),
+    assert_int_equal(open_balancer(BASE
+                                   "algorithm = \"hash\"; hash_key = \"${cookie_sid}$uri\"; max_conns = 5;"
+                                   "fail_timeout = \"5s\"; marker = \"unix:/run/m.sock:/gen\";",
+                                   &err),
                      AS_OK);
 }
 
