@@ -486,7 +486,7 @@ int replay_run(struct cfg_hold *hold, const struct replay_params *p, struct repl
     free(w->carries);
     free(w);
     if (rc == AS_ENOMEM)
-        as_fail(err, rc, "out of memory");
+        as_fail(err, AS_ENOMEM, "out of memory");
     if (rc != AS_OK)
         replay_fini(out);
     return rc;

@@ -6,45 +6,17 @@
  * reload_interval ago, with a later call (the core lists often while something is on its way), so that
  * many writes share a reload. Removing a server that is already out of use waits for the next reload. */
 #include <inttypes.h>
-#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "../wire/nginx_page.h"
-#include "nginx_file.h"
-#include "nginx_master.h"
-
-#define PATIENCE (5 * AS_SECOND) /* a reload not proven by then has failed (nginx tries to bind for 2.5 s) */
-#define ROUND_MS 20
-#define SPARE_MS 30 /* of a deadline, for what follows a wait */
-#define REASON   180
+#include "nginx_view.h"
 
 struct balancer {
+    struct nginx_link link;
     const struct as_settings *settings;
     struct nginx_style style;
     char mark[2 * AS_NAME_MAX];
-    const char *include, *pid_file;
-    bool has_marker;
-    struct nginx_page marker;
-    uint64_t seen; /* highest generation the marker ever showed */
-    /* reloads */
-    bool wanted, failed;
-    as_time due;        /* of the wanted one */
-    as_time sent, last; /* of the one under way (0: none); of the last one */
-    uint64_t sent_generation;
-    int64_t sent_at;     /* boot clock */
-    char reason[REASON]; /* why the last one is taken for failed */
-};
-
-struct view { /* one look at the file and at nginx */
-    struct nginx_pool pool;
-    char *text; /* of the file, NULL when there is none */
-    bool running;
-    struct nginx_master master;
-    struct nginx_workers workers;
-    uint64_t generation; /* by the marker, 0: nginx runs none of ours */
-    char why[REASON];    /* what the marker says instead */
 };
 
 static const char *const algorithms[] = { "round_robin", "random", "least_conn", "hash", "ip_hash", NULL };
@@ -193,11 +165,12 @@ static int balancer_open(void *self, const struct as_settings *settings, const s
     struct as_error why;
     (void)endpoint;
     b->settings = settings;
-    b->include = as_settings_str(settings, "include");
-    b->pid_file = as_settings_str(settings, "pid_file");
+    b->link.include = as_settings_str(settings, "include");
+    b->link.pid_file = as_settings_str(settings, "pid_file");
     snprintf(b->mark, sizeof b->mark, "%s/%s", owner->controller, owner->group);
-    b->style.mark = b->mark;
-    b->style.upstream = as_settings_str(settings, "upstream");
+    b->link.mark = b->style.mark = b->mark;
+    b->link.upstream = b->style.upstream = as_settings_str(settings, "upstream");
+    b->link.interval = as_settings_ms(settings, "reload_interval");
     b->style.zone_kib = (unsigned)(as_settings_bytes(settings, "zone") / 1024);
     if (as_settings_has(settings, "keepalive"))
         b->style.keepalive = (int)as_settings_int(settings, "keepalive");
@@ -211,8 +184,8 @@ static int balancer_open(void *self, const struct as_settings *settings, const s
         return rc;
     open_params(b, settings);
     const char *marker = as_settings_str(settings, "marker");
-    b->has_marker = marker != NULL;
-    if (marker && nginx_page_init(&b->marker, marker, &why))
+    b->link.has_marker = marker != NULL;
+    if (marker && nginx_page_init(&b->link.marker, marker, &why))
         return as_settings_fail(settings, "marker", err, "%s", why.msg);
     return AS_OK;
 }
@@ -220,218 +193,15 @@ static int balancer_open(void *self, const struct as_settings *settings, const s
 static void balancer_close(void *self)
 {
     struct balancer *b = self;
-    nginx_page_fini(&b->marker);
-}
-
-/* --- looking ------------------------------------------------------------------------------------------- */
-
-static void view_fini(struct view *v)
-{
-    nginx_pool_fini(&v->pool);
-    free(v->text);
-}
-
-/* "web 17": the name must be ours, or the URL shows another upstream's marker. */
-static bool read_marker(const struct balancer *b, const char *body, uint64_t *generation)
-{
-    size_t n = strlen(b->style.upstream);
-    char *end;
-    if (strncmp(body, b->style.upstream, n) != 0 || body[n] != ' ' || body[n + 1] < '0' || body[n + 1] > '9')
-        return false;
-    *generation = strtoull(body + n + 1, &end, 10);
-    return strspn(end, " \r\n") == strlen(end);
-}
-
-/* A marker that is not there yet (the first reload is still to come) is an answer too: generation 0. */
-static int ask_marker(struct balancer *b, as_time deadline, struct view *v, struct as_error *err)
-{
-    struct http_answer answer;
-    struct as_error why;
-    int rc = nginx_page_get(&b->marker, deadline, &answer, &why);
-    v->generation = 0;
-    if (rc == AS_OK) {
-        if (!read_marker(b, answer.body, &v->generation)) {
-            v->generation = 0;
-            snprintf(v->why, sizeof v->why, "the marker does not name the upstream %s", b->style.upstream);
-        }
-        http_answer_fini(&answer);
-    } else if (rc == AS_ENOENT || (rc == AS_EAGAIN && b->seen == 0 && as_time_left(deadline) > 0)) {
-        snprintf(v->why, sizeof v->why, "the marker is not there (%.120s)", why.msg);
-    } else {
-        return as_fail(err, (enum as_rc)rc, "cannot tell what nginx runs: %s", why.msg);
-    }
-    if (v->generation > b->seen)
-        b->seen = v->generation;
-    return AS_OK;
-}
-
-static int look_at_nginx(struct balancer *b, as_time deadline, struct view *v, struct as_error *err)
-{
-    struct as_error why;
-    int rc = nginx_master_find(b->pid_file, &v->master, &why);
-    v->running = rc == AS_OK;
-    if (rc && rc != AS_ENOENT)
-        return as_fail(err, (enum as_rc)rc, "%s", why.msg);
-    if (!v->running) {
-        snprintf(v->why, sizeof v->why, "%.170s", why.msg);
-        b->sent = 0; /* what starts reads the file */
-        return AS_OK;
-    }
-    rc = nginx_master_workers(&v->master, &v->workers, err);
-    if (rc == AS_OK && b->has_marker && v->pool.generation)
-        rc = ask_marker(b, deadline, v, err);
-    return rc;
-}
-
-/* Moments of another boot are all in the past. */
-static void forget_old_boot(struct nginx_pool *p)
-{
-    char boot[sizeof p->boot];
-    nginx_boot_id(boot, sizeof boot);
-    if (strcmp(boot, p->boot) == 0)
-        return;
-    for (size_t i = 0; i < p->count; i++)
-        p->items[i].at = 0;
-    snprintf(p->boot, sizeof p->boot, "%s", boot);
-}
-
-static int look(struct balancer *b, as_time deadline, struct view *v, struct as_error *err)
-{
-    int rc = nginx_file_load(b->include, b->mark, &v->pool, &v->text, err);
-    if (rc)
-        return rc;
-    forget_old_boot(&v->pool);
-    return look_at_nginx(b, deadline, v, err);
-}
-
-/* Does nginx run the configuration that brought this server into its present state? */
-static bool effective(const struct balancer *b, const struct view *v, const struct nginx_server *s)
-{
-    if (!v->running || v->workers.oldest < s->at) /* for a moment old workers take work beside the new ones */
-        return false;
-    /* A marker above the file's generation is of a file that was put away meanwhile. */
-    return !b->has_marker || (s->since <= v->generation && v->generation <= v->pool.generation);
-}
-
-/* Workers from before the server was taken out of use: each may still serve requests with it. */
-static int old_workers(const struct view *v, const struct nginx_server *s)
-{
-    int n = 0;
-    for (size_t i = 0; i < v->workers.count; i++)
-        n += v->workers.starts[i] < s->at;
-    return n;
-}
-
-/* --- reloads ------------------------------------------------------------------------------------------- */
-
-static void want_reload(struct balancer *b, as_time at)
-{
-    if (!b->wanted || at < b->due)
-        b->due = at;
-    b->wanted = true;
-}
-
-static as_time next_turn(const struct balancer *b)
-{
-    return b->last ? b->last + as_settings_ms(b->settings, "reload_interval") : 0;
-}
-
-static void judge_reload(struct balancer *b, const struct view *v, as_time now)
-{
-    bool proven = v->workers.oldest >= b->sent_at && (!b->has_marker || v->generation >= b->sent_generation);
-    if (proven) {
-        b->sent = 0;
-        b->failed = false;
-        return;
-    }
-    if (now - b->sent < PATIENCE)
-        return;
-    b->sent = 0;
-    b->failed = true;
-    if (v->why[0])
-        snprintf(b->reason, sizeof b->reason, "%.120s; is our file included at http level?", v->why);
-    else
-        snprintf(b->reason, sizeof b->reason,
-                 "it goes on with its old configuration, a `listen` may be in use");
-}
-
-/* Judges the reload under way, and sends the wanted one when it is due. */
-static int reload_step(struct balancer *b, const struct view *v, struct as_error *err)
-{
-    as_time now = as_clock_monotonic();
-    if (!v->running)
-        return AS_OK;
-    if (b->sent)
-        judge_reload(b, v, now);
-    as_time due = next_turn(b) > b->due ? next_turn(b) : b->due;
-    if (!b->wanted || b->sent || now < due)
-        return AS_OK;
-    int64_t at = nginx_boot_ms();
-    int rc = nginx_master_hup(&v->master, err);
-    if (rc)
-        return rc;
-    b->wanted = false;
-    b->sent = b->last = now;
-    b->sent_at = at;
-    b->sent_generation = v->pool.generation;
-    return AS_OK;
-}
-
-/* A reload comes without being asked for (one that only weights wait for may be far away). */
-static bool moving(const struct balancer *b)
-{
-    return b->sent || (b->wanted && b->due == 0);
-}
-
-static int look_again(struct balancer *b, as_time deadline, struct view *v, struct as_error *err)
-{
-    int rc;
-    poll(NULL, 0, ROUND_MS);
-    v->why[0] = '\0';
-    rc = look_at_nginx(b, deadline, v, err);
-    return rc ? rc : reload_step(b, v, err);
-}
-
-static int not_proven(const struct balancer *b, struct as_error *err)
-{
-    if (b->failed)
-        return as_fail(err, AS_EUNKNOWN, "nginx did not take the reload: %s; read nginx's error log",
-                       b->reason);
-    return as_fail(err, AS_EAGAIN, "the reload of nginx is still under way");
-}
-
-/* Before a write: a reload that reads the file while it changes would prove nothing. */
-static int await_reload(struct balancer *b, as_time deadline, struct view *v, struct as_error *err)
-{
-    int rc = reload_step(b, v, err);
-    while (rc == AS_OK && b->sent && v->running && as_time_left(deadline) > SPARE_MS)
-        rc = look_again(b, deadline, v, err);
-    if (rc)
-        return rc;
-    return b->sent && v->running ? as_fail(err, AS_EAGAIN, "a reload of nginx is still under way") : AS_OK;
-}
-
-/* After a write. What failed before is waited for, so that the caller hears the reason. */
-static int push(struct balancer *b, as_time deadline, struct view *v, bool wait, struct as_error *err)
-{
-    if (!v->running)
-        return as_fail(err, AS_EAGAIN, "%s is written, but %s: start it", b->include, v->why);
-    want_reload(b, 0);
-    int rc = reload_step(b, v, err);
-    wait = wait || b->failed;
-    while (rc == AS_OK && wait && moving(b) && v->running && as_time_left(deadline) > SPARE_MS)
-        rc = look_again(b, deadline, v, err);
-    if (rc || !wait)
-        return rc;
-    return moving(b) || b->failed ? not_proven(b, err) : AS_OK;
+    nginx_page_fini(&b->link.marker);
 }
 
 /* --- writing ------------------------------------------------------------------------------------------- */
 
-static int put_back(const struct balancer *b, const struct view *v, struct as_error *err)
+static int put_back(const struct balancer *b, const struct nginx_view *v, struct as_error *err)
 {
     struct as_error why;
-    if (nginx_file_store(b->include, v->text, &why) == AS_OK)
+    if (nginx_file_store(b->link.include, v->text, &why) == AS_OK)
         return (int)err->rc;
     char first[sizeof err->msg];
     snprintf(first, sizeof first, "%s", err->msg);
@@ -439,11 +209,11 @@ static int put_back(const struct balancer *b, const struct view *v, struct as_er
 }
 
 /* The pool of the view becomes the file; on failure the old file is back. */
-static int write_pool(struct balancer *b, as_time deadline, struct view *v, struct as_error *err)
+static int write_pool(struct balancer *b, as_time deadline, struct nginx_view *v, struct as_error *err)
 {
     struct as_error why = { .rc = AS_ENOMEM, .msg = "out of memory for the include file" };
     char *text = nginx_file_render(&v->pool, &b->style);
-    int rc = text ? nginx_file_store(b->include, text, &why) : AS_ENOMEM;
+    int rc = text ? nginx_file_store(b->link.include, text, &why) : AS_ENOMEM;
     if (rc == AS_OK) {
         rc = nginx_config_test(as_settings_str(b->settings, "nginx"), as_settings_str(b->settings, "config"),
                                deadline, &why);
@@ -464,14 +234,14 @@ static int write_pool(struct balancer *b, as_time deadline, struct view *v, stru
 /* The generation of the write to come; seconds of the clock, so that a file begun anew is no repetition. */
 static uint64_t next_generation(const struct balancer *b, const struct nginx_pool *p)
 {
-    uint64_t n = p->generation > b->seen ? p->generation : b->seen;
+    uint64_t n = p->generation > b->link.seen ? p->generation : b->link.seen;
     int64_t clock = as_clock_wall() / 1000;
     if (n == 0 && clock > 0)
         return (uint64_t)clock;
     return n + 1;
 }
 
-static void new_state(struct balancer *b, struct view *v, struct nginx_server *s, bool down)
+static void new_state(struct balancer *b, struct nginx_view *v, struct nginx_server *s, bool down)
 {
     s->down = down;
     s->since = v->pool.generation = next_generation(b, &v->pool);
@@ -487,11 +257,11 @@ static int check_id(const struct as_member *m, struct as_error *err)
 
 /* --- listing ------------------------------------------------------------------------------------------- */
 
-static void describe(const struct balancer *b, const struct view *v, const struct nginx_server *s,
+static void describe(const struct balancer *b, const struct nginx_view *v, const struct nginx_server *s,
                      struct as_member *m)
 {
-    bool on = effective(b, v, s), soon = moving(b);
-    int old = s->down ? old_workers(v, s) : 0;
+    bool on = nginx_effective(&b->link, v, s), soon = nginx_moving(&b->link);
+    int old = s->down ? nginx_old_workers(v, s) : 0;
     snprintf(m->id, sizeof m->id, "%s", s->id);
     snprintf(m->address, sizeof m->address, "%s", s->address);
     m->port = s->port;
@@ -503,7 +273,7 @@ static void describe(const struct balancer *b, const struct view *v, const struc
     m->held = on ? old : s->down ? (old > 1 ? old : 1) : 0;
 }
 
-static int copy_members(const struct balancer *b, const struct view *v, struct as_members *out,
+static int copy_members(const struct balancer *b, const struct nginx_view *v, struct as_members *out,
                         struct as_error *err)
 {
     size_t before = out->count;
@@ -523,9 +293,9 @@ static int copy_members(const struct balancer *b, const struct view *v, struct a
 static int balancer_list(void *self, as_time deadline, struct as_members *out, struct as_error *err)
 {
     struct balancer *b = self;
-    struct view v = { 0 };
+    struct nginx_view v = { 0 };
     struct as_error why;
-    int rc = look(b, deadline, &v, &why);
+    int rc = nginx_look(&b->link, deadline, &v, &why);
     if (rc == AS_EEXIST) /* a path that is taken is a mistake in the configuration */
         rc = as_fail(err, AS_EINVAL, "%s", why.msg);
     else if (rc)
@@ -533,9 +303,9 @@ static int balancer_list(void *self, as_time deadline, struct as_members *out, s
     else if (!v.running && v.pool.generation) /* without a file, the first admit must be able to write it */
         rc = as_fail(err, AS_EAGAIN, "%s: start it", v.why);
     else
-        rc = reload_step(b, &v, err);
+        rc = nginx_reload_step(&b->link, &v, err);
     rc = rc ? rc : copy_members(b, &v, out, err);
-    view_fini(&v);
+    nginx_view_fini(&v);
     return rc;
 }
 
@@ -546,14 +316,14 @@ static int weight_of(const struct as_member *m)
     return m->weight < 1 ? 100 : m->weight > 256 ? 256 : m->weight;
 }
 
-static int admit_changed(struct balancer *b, as_time deadline, struct view *v, const struct as_member *m,
-                         struct as_error *err)
+static int admit_changed(struct balancer *b, as_time deadline, struct nginx_view *v,
+                         const struct as_member *m, struct as_error *err)
 {
     char address[AS_ADDRESS_MAX];
     nginx_address(m->address, address, sizeof address);
     struct nginx_server *s = nginx_pool_find(&v->pool, m->id);
     bool same = s && !s->down && strcmp(s->address, address) == 0 && s->port == m->port;
-    if (same && (effective(b, v, s) || moving(b)))
+    if (same && (nginx_effective(&b->link, v, s) || nginx_moving(&b->link)))
         return AS_OK;
     int rc = AS_OK;
     if (!same) {
@@ -567,61 +337,61 @@ static int admit_changed(struct balancer *b, as_time deadline, struct view *v, c
         new_state(b, v, s, false);
         rc = write_pool(b, deadline, v, err);
     }
-    return rc ? rc : push(b, deadline, v, false, err);
+    return rc ? rc : nginx_push(&b->link, deadline, v, false, err);
 }
 
 static int balancer_admit(void *self, as_time deadline, const struct as_member *m, struct as_error *err)
 {
     struct balancer *b = self;
-    struct view v = { 0 };
+    struct nginx_view v = { 0 };
     char address[AS_ADDRESS_MAX];
     int rc = check_id(m, err);
     if (rc == AS_OK && (!nginx_address(m->address, address, sizeof address) || m->port == 0))
         rc = as_fail(err, AS_EINVAL, "'%s' port %u of %s is not a literal address with a port", m->address,
                      m->port, m->id);
-    rc = rc ? rc : look(b, deadline, &v, err);
-    rc = rc ? rc : await_reload(b, deadline, &v, err);
+    rc = rc ? rc : nginx_look(&b->link, deadline, &v, err);
+    rc = rc ? rc : nginx_await_reload(&b->link, deadline, &v, err);
     rc = rc ? rc : admit_changed(b, deadline, &v, m, err);
-    view_fini(&v);
+    nginx_view_fini(&v);
     return rc;
 }
 
 /* --- draining, evicting, weight ------------------------------------------------------------------------ */
 
 /* Out of use: no request goes there once it is effective. With `wait`, AS_OK means that it is. */
-static int take_down(struct balancer *b, as_time deadline, struct view *v, struct nginx_server *s, bool wait,
-                     struct as_error *err)
+static int take_down(struct balancer *b, as_time deadline, struct nginx_view *v, struct nginx_server *s,
+                     bool wait, struct as_error *err)
 {
     int rc = AS_OK;
-    if (s->down && (effective(b, v, s) || (!wait && moving(b))))
+    if (s->down && (nginx_effective(&b->link, v, s) || (!wait && nginx_moving(&b->link))))
         return AS_OK;
     if (!s->down) {
         new_state(b, v, s, true);
         rc = write_pool(b, deadline, v, err);
     }
-    return rc ? rc : push(b, deadline, v, wait, err);
+    return rc ? rc : nginx_push(&b->link, deadline, v, wait, err);
 }
 
 static int balancer_drain(void *self, as_time deadline, const struct as_member *m, struct as_error *err)
 {
     struct balancer *b = self;
-    struct view v = { 0 };
+    struct nginx_view v = { 0 };
     struct nginx_server *s;
     int rc = check_id(m, err);
-    rc = rc ? rc : look(b, deadline, &v, err);
-    rc = rc ? rc : await_reload(b, deadline, &v, err);
+    rc = rc ? rc : nginx_look(&b->link, deadline, &v, err);
+    rc = rc ? rc : nginx_await_reload(&b->link, deadline, &v, err);
     if (rc == AS_OK && !(s = nginx_pool_find(&v.pool, m->id)))
         rc = as_fail(err, AS_ENOENT, "%s is no server of the upstream %s", m->id, b->style.upstream);
     else if (rc == AS_OK)
         rc = take_down(b, deadline, &v, s, false, err);
-    view_fini(&v);
+    nginx_view_fini(&v);
     return rc;
 }
 
 /* nginx cannot cut what a server holds; `force` only stops the waiting for it. No request may reach the server
  * any more when it has left the pool, so being out of use is proven first in any case. */
-static int remove_server(struct balancer *b, as_time deadline, struct view *v, const char *id, bool force,
-                         struct as_error *err)
+static int remove_server(struct balancer *b, as_time deadline, struct nginx_view *v, const char *id,
+                         bool force, struct as_error *err)
 {
     struct nginx_server *s = nginx_pool_find(&v->pool, id);
     if (!s)
@@ -629,7 +399,7 @@ static int remove_server(struct balancer *b, as_time deadline, struct view *v, c
     int rc = v->running ? take_down(b, deadline, v, s, true, err) : AS_OK;
     if (rc)
         return rc;
-    int old = v->running ? old_workers(v, s) : 0;
+    int old = v->running ? nginx_old_workers(v, s) : 0;
     if (old > 0 && !force)
         return as_fail(err, AS_EAGAIN, "%d old worker(s) of nginx may still serve requests with %s", old, id);
     nginx_pool_drop(&v->pool, s);
@@ -641,17 +411,17 @@ static int balancer_evict(void *self, as_time deadline, const struct as_member *
                           struct as_error *err)
 {
     struct balancer *b = self;
-    struct view v = { 0 };
+    struct nginx_view v = { 0 };
     int rc = check_id(m, err);
-    rc = rc ? rc : look(b, deadline, &v, err);
+    rc = rc ? rc : nginx_look(&b->link, deadline, &v, err);
     if (rc == AS_OK && nginx_pool_find(&v.pool, m->id))
-        rc = await_reload(b, deadline, &v, err);
+        rc = nginx_await_reload(&b->link, deadline, &v, err);
     rc = rc ? rc : remove_server(b, deadline, &v, m->id, force, err);
-    view_fini(&v);
+    nginx_view_fini(&v);
     return rc;
 }
 
-static int change_weight(struct balancer *b, as_time deadline, struct view *v, struct nginx_server *s,
+static int change_weight(struct balancer *b, as_time deadline, struct nginx_view *v, struct nginx_server *s,
                          int weight, struct as_error *err)
 {
     if (s->weight == weight)
@@ -660,7 +430,7 @@ static int change_weight(struct balancer *b, as_time deadline, struct view *v, s
     v->pool.generation = next_generation(b, &v->pool);
     int rc = write_pool(b, deadline, v, err);
     if (rc == AS_OK)
-        want_reload(b, as_clock_monotonic() + as_settings_ms(b->settings, "weight_interval"));
+        nginx_want_reload(&b->link, as_clock_monotonic() + as_settings_ms(b->settings, "weight_interval"));
     return rc;
 }
 
@@ -668,18 +438,18 @@ static int balancer_weight(void *self, as_time deadline, const struct as_member 
                            struct as_error *err)
 {
     struct balancer *b = self;
-    struct view v = { 0 };
+    struct nginx_view v = { 0 };
     struct nginx_server *s;
     int rc = check_id(m, err);
     if (rc == AS_OK && (weight < 1 || weight > 256))
         rc = as_fail(err, AS_EINVAL, "weight %d of %s is not within 1 and 256", weight, m->id);
-    rc = rc ? rc : look(b, deadline, &v, err);
-    rc = rc ? rc : await_reload(b, deadline, &v, err);
+    rc = rc ? rc : nginx_look(&b->link, deadline, &v, err);
+    rc = rc ? rc : nginx_await_reload(&b->link, deadline, &v, err);
     if (rc == AS_OK && !(s = nginx_pool_find(&v.pool, m->id)))
         rc = as_fail(err, AS_ENOENT, "%s is no server of the upstream %s", m->id, b->style.upstream);
     else if (rc == AS_OK)
         rc = change_weight(b, deadline, &v, s, weight, err);
-    view_fini(&v);
+    nginx_view_fini(&v);
     return rc;
 }
 

@@ -29,12 +29,13 @@ autoscale reload >"$WORK/reload.out" 2>&1
 wide_conf groups="$(tls_group)" extra='password = "'"$SECRET"'"' # as one who does not know better
 autoscale reload --socket "$WORK/autoscale.sock" >"$WORK/reload2.out" 2>&1
 check_equal G15_bad_reload_is_refused 1 $?
+autoscale check >>"$WORK/all.out" 2>&1
+wide_conf groups="$(tls_group)" pass="$WORK/db2.pass"
 wait_ticks 4
 for what in status "status --json" "explain web" "explain web --json" "history -n 5000" "history -n 5000 --json" plan "plan --json" check; do
     # shellcheck disable=SC2086
     autoscale $what >>"$WORK/all.out" 2>&1
 done
-autoscale status --json >/dev/null || note "status could not be asked"
 cat "$WORK"/reload*.out "$LOG" >>"$WORK/all.out"
 tr '\0' ' ' <"/proc/$AUTOSCALE_PID/cmdline" >>"$WORK/all.out"
 tr '\0' '\n' <"/proc/$AUTOSCALE_PID/environ" >>"$WORK/all.out"

@@ -1,0 +1,87 @@
+/* Error distributions and the newsvendor's choice. Must never answer outside its bounds. */
+#include <math.h>
+
+#include "auto_errors.h"
+#include "auto_experts.h"
+
+#define FAST_HALF_LIFE (2 * AS_MINUTE)
+#define SLOW_HALF_LIFE (2 * AS_HOUR)
+#define SHAPE_HALF_LIFE (3 * AS_HOUR)
+#define PRIOR_WORTH 20.0
+#define PRIOR_SCALE 0.1
+#define SCALE_LEAST 0.05
+#define WEIGHT_MOST 1e200
+
+void errors_init(struct errors *d)
+{
+    *d = (struct errors){ .fast = PRIOR_SCALE, .slow = PRIOR_SCALE, .next = 1 };
+    for (int k = 0; k < ERRORS_BINS; k++) {
+        double from = ERRORS_LOW + k * ERRORS_WIDTH, to = from + ERRORS_WIDTH; /* 0 is an edge: one sign per bin */
+        double mass = to <= ERRORS_WIDTH / 2 ? exp(to) - exp(from) : exp(-from) - exp(-to);
+        d->bin[k] = PRIOR_WORTH * mass / 2;
+        d->all += d->bin[k];
+    }
+}
+
+static double spread_of(double forecast)
+{
+    return sqrt(fmax(0, forecast) + 0.25);
+}
+
+double errors_scale(const struct errors *d, double forecast)
+{
+    return fmax(SCALE_LEAST, (d->fast + d->slow) / 2 * spread_of(forecast));
+}
+
+/* Instead of fading all bins the newest sample weighs more; now and then all are made small again. */
+static void fade(struct errors *d, as_time tick)
+{
+    d->next *= exp2((double)tick / (double)SHAPE_HALF_LIFE);
+    if (d->next < WEIGHT_MOST)
+        return;
+    for (int k = 0; k < ERRORS_BINS; k++)
+        d->bin[k] /= WEIGHT_MOST;
+    d->all /= WEIGHT_MOST;
+    d->next /= WEIGHT_MOST;
+}
+
+void errors_learn(struct errors *d, as_time tick, double error, double forecast, double scale)
+{
+    double size = fabs(error) / spread_of(forecast);
+    d->fast += experts_share(tick, FAST_HALF_LIFE) * (size - d->fast);
+    d->slow += experts_share(tick, SLOW_HALF_LIFE) * (size - d->slow);
+    fade(d, tick);
+    double at = floor((error / scale - ERRORS_LOW) / ERRORS_WIDTH);
+    int k = at < 0 ? 0 : at >= ERRORS_BINS ? ERRORS_BINS - 1 : (int)at;
+    d->bin[k] += d->next;
+    d->all += d->next;
+}
+
+double errors_beyond(const struct errors *d, double r)
+{
+    double at = (r - ERRORS_LOW) / ERRORS_WIDTH, above = 0;
+    if (at <= 0)
+        return 1;
+    if (at >= ERRORS_BINS)
+        return 0;
+    int first = (int)at;
+    for (int k = ERRORS_BINS - 1; k > first; k--)
+        above += d->bin[k];
+    above += d->bin[first] * (first + 1 - at);
+    return above / d->all;
+}
+
+int errors_choose(const struct errors *d, const struct newsvendor *n)
+{
+    double least = floor((n->base + ERRORS_LOW * n->scale) / n->carries), cost = INFINITY;
+    int first = least > n->max ? n->max : least > n->min ? (int)least : n->min, best = n->max;
+    for (int c = first; c <= n->max && c < cost; c++) { /* c alone costs that much */
+        double risk = errors_beyond(d, (n->carries * c - n->base) / n->scale);
+        double mine = c + n->price * risk;
+        if (risk <= 0.5 && mine < cost) {
+            cost = mine;
+            best = c;
+        }
+    }
+    return best;
+}

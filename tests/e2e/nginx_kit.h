@@ -1,0 +1,502 @@
+/* What the test of the nginx drivers works with: HTTP servers and clients in this process, private nginxs in a
+ * temporary directory, and the balancer as the core calls it. Included once. */
+#ifndef E2E_NGINX_KIT_H
+#define E2E_NGINX_KIT_H
+
+#include <arpa/inet.h>
+#include <math.h>
+#include <pthread.h>
+#include <setjmp.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stdatomic.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#include "autoscale/balancer.h"
+#include "autoscale/source.h"
+
+extern const struct as_source_driver as_source_nginx;
+extern const struct as_balancer_driver as_balancer_nginx;
+
+#define PATIENCE 40000 /* ms: how long a condition may take */
+#define CALL     10000 /* ms: deadline of one call; ends much earlier */
+#define STEP     20
+
+static char root[64];
+static const char *const nginx_program = "/usr/sbin/nginx";
+
+static void pause_ms(long ms)
+{
+    nanosleep(&(struct timespec){ .tv_sec = ms / 1000, .tv_nsec = ms % 1000 * 1000000 }, NULL);
+}
+
+static as_time soon(as_time ms)
+{
+    return as_clock_monotonic() + ms;
+}
+
+/* --- servers behind nginx ------------------------------------------------------------------------------ */
+
+struct target {
+    int fd;
+    uint16_t port;
+    pthread_t thread;
+    atomic_int requests, holding;
+    atomic_bool released, done;
+};
+
+struct visit {
+    struct target *target;
+    int fd;
+};
+
+static bool read_head(int fd, char *buf, size_t size)
+{
+    size_t len = 0;
+    while (len < size - 1) {
+        ssize_t n = recv(fd, buf + len, size - 1 - len, 0);
+        if (n <= 0)
+            return false;
+        len += (size_t)n;
+        buf[len] = '\0';
+        if (strstr(buf, "\r\n\r\n"))
+            return true;
+    }
+    return false;
+}
+
+static void *serve_one(void *arg)
+{
+    struct visit v = *(struct visit *)arg;
+    struct target *t = v.target;
+    char head[4096];
+    free(arg);
+    if (read_head(v.fd, head, sizeof head)) {
+        const char *answer = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\nConnection: close\r\n\r\nok";
+        t->requests++;
+        if (strstr(head, " /hold ")) {
+            t->holding++;
+            while (!t->released && !t->done)
+                pause_ms(5);
+            t->holding--;
+        } else if (strstr(head, " /broken ")) {
+            answer = "HTTP/1.1 500 Broken\r\nContent-Length: 0\r\nConnection: close\r\n\r\n";
+        } else if (strstr(head, " /slow ")) {
+            pause_ms(200);
+        }
+        send(v.fd, answer, strlen(answer), MSG_NOSIGNAL);
+    }
+    shutdown(v.fd, SHUT_RDWR);
+    close(v.fd);
+    return NULL;
+}
+
+static void *serve(void *arg)
+{
+    struct target *t = arg;
+    for (;;) {
+        int fd = accept4(t->fd, NULL, NULL, SOCK_CLOEXEC);
+        if (fd < 0)
+            return NULL;
+        struct visit *v = malloc(sizeof *v);
+        pthread_t thread;
+        *v = (struct visit){ t, fd };
+        if (pthread_create(&thread, NULL, serve_one, v) == 0)
+            pthread_detach(thread);
+    }
+}
+
+static int listen_on(uint16_t *port)
+{
+    struct sockaddr_in a = { .sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
+    socklen_t size = sizeof a;
+    int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    assert_true(fd >= 0);
+    assert_int_equal(bind(fd, (struct sockaddr *)&a, sizeof a), 0);
+    assert_int_equal(listen(fd, 128), 0);
+    assert_int_equal(getsockname(fd, (struct sockaddr *)&a, &size), 0);
+    *port = ntohs(a.sin_port);
+    return fd;
+}
+
+static uint16_t free_port(void)
+{
+    uint16_t port;
+    close(listen_on(&port));
+    return port;
+}
+
+static struct target *target_start(void)
+{
+    static struct target targets[60]; /* each outlives the threads that still answer for it */
+    static size_t used;
+    assert_true(used < sizeof targets / sizeof *targets);
+    struct target *t = &targets[used++];
+    t->fd = listen_on(&t->port);
+    assert_int_equal(pthread_create(&t->thread, NULL, serve, t), 0);
+    return t;
+}
+
+static void target_stop(struct target *t)
+{
+    t->done = true;
+    shutdown(t->fd, SHUT_RDWR);
+    pthread_join(t->thread, NULL);
+    close(t->fd);
+}
+
+/* --- clients ------------------------------------------------------------------------------------------- */
+
+static int dial(uint16_t port)
+{
+    struct sockaddr_in a = { .sin_family = AF_INET,
+                             .sin_addr.s_addr = htonl(INADDR_LOOPBACK),
+                             .sin_port = htons(port) };
+    struct timeval limit = { .tv_sec = 30 };
+    int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof limit);
+    if (connect(fd, (struct sockaddr *)&a, sizeof a) == 0)
+        return fd;
+    close(fd);
+    return -1;
+}
+
+/* The status of one request over an open connection, 0 when it was cut. */
+static int ask(int fd, const char *path, const char *connection)
+{
+    char text[4096];
+    int status = 0;
+    snprintf(text, sizeof text, "GET %s HTTP/1.1\r\nHost: test\r\nConnection: %s\r\n\r\n", path, connection);
+    send(fd, text, strlen(text), MSG_NOSIGNAL);
+    if (!read_head(fd, text, sizeof text) || sscanf(text, "HTTP/1.%*d %d", &status) != 1)
+        return 0;
+    const char *body = strstr(text, "\r\n\r\n") + 4;
+    if (status == 200 && strcmp(connection, "close") != 0) { /* the rest of a short body */
+        const char *length = strstr(text, "Content-Length: ");
+        size_t want = length ? strtoul(length + 16, NULL, 10) : 0, have = strlen(body);
+        char rest[64];
+        while (have < want) {
+            ssize_t n = recv(fd, rest, sizeof rest, 0);
+            if (n <= 0)
+                return 0;
+            have += (size_t)n;
+        }
+    }
+    return status;
+}
+
+static int get(uint16_t port, const char *path)
+{
+    int fd = dial(port);
+    int status = fd >= 0 ? ask(fd, path, "close") : 0;
+    if (fd >= 0)
+        close(fd);
+    return status;
+}
+
+struct load {
+    pthread_t thread;
+    uint16_t port;
+    bool keep;
+    atomic_bool *stop;
+    int good, bad, dropped;
+};
+
+/* A kept connection may be closed by nginx between two requests; the first request of a fresh one may not fail. */
+static void *run_load(void *arg)
+{
+    struct load *l = arg;
+    int fd = -1;
+    while (!*l->stop) {
+        bool fresh = fd < 0;
+        fd = fresh ? dial(l->port) : fd;
+        int status = fd >= 0 ? ask(fd, "/", l->keep ? "keep-alive" : "close") : 0;
+        if (status == 200)
+            l->good++;
+        else if (status == 0 && !fresh)
+            l->dropped++;
+        else
+            l->bad++;
+        if (fd >= 0 && (!l->keep || status != 200)) {
+            close(fd);
+            fd = -1;
+        }
+        pause_ms(2);
+    }
+    if (fd >= 0)
+        close(fd);
+    return NULL;
+}
+
+struct client {
+    pthread_t thread;
+    uint16_t port;
+    const char *path;
+    int status;
+};
+
+static void *run_client(void *arg)
+{
+    struct client *c = arg;
+    c->status = get(c->port, c->path);
+    return NULL;
+}
+
+/* --- nginx --------------------------------------------------------------------------------------------- */
+
+struct web {
+    char dir[128], include[160], extra[160], pid_file[160], conf[160], log[160];
+    uint16_t port;
+    pid_t pid;
+};
+
+static void put_file(const char *path, const char *text)
+{
+    FILE *f = fopen(path, "w");
+    assert_non_null(f);
+    fputs(text, f);
+    fclose(f);
+}
+
+static char *file_text(const char *path)
+{
+    static char text[1 << 20];
+    FILE *f = fopen(path, "r");
+    size_t n = f ? fread(text, 1, sizeof text - 1, f) : 0;
+    text[n] = '\0';
+    if (f)
+        fclose(f);
+    return text;
+}
+
+static void write_conf(const struct web *w)
+{
+    char text[4096];
+    const char *d = w->dir;
+    snprintf(text, sizeof text,
+             "daemon off;\nworker_processes 2;\nuser root;\npid %s;\nerror_log %s/error.log notice;\n"
+             "events { worker_connections 512; }\nhttp {\n"
+             "  log_format t '$remote_addr [$time_local] \"$request\" $status $request_time "
+             "$upstream_response_time';\n"
+             "  access_log %s t;\n  client_body_temp_path %s/t1;\n  proxy_temp_path %s/t2;\n"
+             "  fastcgi_temp_path %s/t3;\n  uwsgi_temp_path %s/t4;\n  scgi_temp_path %s/t5;\n"
+             "  include %s;\n  include %s;\n"
+             "  server { listen 127.0.0.1:%u;\n"
+             "    location / { proxy_pass http://web; proxy_next_upstream off; proxy_read_timeout 30s; }\n"
+             "    location = /status { access_log off; stub_status; } }\n"
+             "  server { listen unix:%s/marker.sock; access_log off;\n"
+             "    location = /generation { return 200 $autoscale_web; } }\n}\n",
+             w->pid_file, d, w->log, d, d, d, d, d, w->include, w->extra, w->port, d);
+    put_file(w->conf, text);
+}
+
+static struct web web_new(const char *name)
+{
+    struct web w = { .port = free_port() };
+    snprintf(w.dir, sizeof w.dir, "%s/%s", root, name);
+    mkdir(w.dir, 0700);
+    snprintf(w.include, sizeof w.include, "%s/web.conf", w.dir);
+    snprintf(w.extra, sizeof w.extra, "%s/extra.conf", w.dir);
+    snprintf(w.pid_file, sizeof w.pid_file, "%s/pid", w.dir);
+    snprintf(w.conf, sizeof w.conf, "%s/nginx.conf", w.dir);
+    snprintf(w.log, sizeof w.log, "%s/access.log", w.dir);
+    put_file(w.extra, "");
+    write_conf(&w);
+    return w;
+}
+
+static void web_run(struct web *w)
+{
+    w->pid = fork();
+    assert_true(w->pid >= 0);
+    if (w->pid == 0) {
+        prctl(PR_SET_PDEATHSIG, SIGTERM);
+        execl(nginx_program, "nginx", "-c", w->conf, (char *)NULL);
+        _exit(127);
+    }
+    as_time until = soon(PATIENCE);
+    while (get(w->port, "/status") != 200) {
+        assert_true(as_time_left(until) > 0);
+        assert_int_equal(waitpid(w->pid, NULL, WNOHANG), 0);
+        pause_ms(STEP);
+    }
+}
+
+static void web_end(struct web *w)
+{
+    kill(w->pid, SIGTERM);
+    waitpid(w->pid, NULL, 0);
+    w->pid = 0;
+}
+
+static int reloads(const struct web *w)
+{
+    char path[180];
+    int n = 0;
+    snprintf(path, sizeof path, "%s/error.log", w->dir);
+    for (const char *at = file_text(path); (at = strstr(at, "(SIGHUP) received from")); at++)
+        n++;
+    return n;
+}
+
+/* --- the balancer -------------------------------------------------------------------------------------- */
+
+struct pool {
+    struct as_settings *settings;
+    void *self;
+};
+
+static struct pool pool_open(const struct web *w, const char *more)
+{
+    static const struct as_owner owner = { "test", "web" };
+    char text[1024];
+    struct as_error err = { 0 };
+    struct pool b = { 0 };
+    snprintf(
+        text, sizeof text,
+        "include = \"%s\"; upstream = \"web\"; config = \"%s\"; pid_file = \"%s\"; nginx = \"%s\"; zone = "
+        "\"64KiB\"; %s",
+        w->include, w->conf, w->pid_file, nginx_program, more);
+    if (as_settings_parse(as_balancer_nginx.options, text, &b.settings, &err))
+        fail_msg("settings: %s", err.msg);
+    b.self = calloc(1, as_balancer_nginx.state_size);
+    if (as_balancer_nginx.open(b.self, b.settings, &owner, "local", &err))
+        fail_msg("open: %s", err.msg);
+    return b;
+}
+
+static struct pool pool_marked(const struct web *w, const char *more)
+{
+    char text[512];
+    snprintf(text, sizeof text, "marker = \"unix:%s/marker.sock:/generation\"; %s", w->dir, more);
+    return pool_open(w, text);
+}
+
+static void pool_close(struct pool *b)
+{
+    as_balancer_nginx.close(b->self);
+    free(b->self);
+    as_settings_free(b->settings);
+}
+
+static void ok(int rc, const struct as_error *err)
+{
+    if (rc)
+        fail_msg("%s: %s", as_rc_name((enum as_rc)rc), err->msg);
+}
+
+static struct as_member member(const char *id, uint16_t port)
+{
+    struct as_member m = { .address = "127.0.0.1", .port = port, .weight = 100 };
+    snprintf(m.id, sizeof m.id, "%s", id);
+    return m;
+}
+
+static int try_admit(struct pool *b, const struct as_member *m, struct as_error *err)
+{
+    return as_balancer_nginx.admit(b->self, soon(CALL), m, err);
+}
+
+static void admit(struct pool *b, const struct as_member *m)
+{
+    struct as_error err = { 0 };
+    ok(try_admit(b, m, &err), &err);
+}
+
+static void drain(struct pool *b, const struct as_member *m)
+{
+    struct as_error err = { 0 };
+    ok(as_balancer_nginx.drain(b->self, soon(CALL), m, &err), &err);
+}
+
+/* What list says of a member; false when it is none. */
+static bool listed(struct pool *b, const char *id, struct as_member *out)
+{
+    struct as_members all = { 0 };
+    struct as_error err = { 0 };
+    bool found = false;
+    ok(as_balancer_nginx.list(b->self, soon(CALL), &all, &err), &err);
+    for (size_t i = 0; i < all.count; i++)
+        if (strcmp(all.items[i].id, id) == 0) {
+            *out = all.items[i];
+            found = true;
+        }
+    as_members_fini(&all);
+    return found;
+}
+
+static void await_state(struct pool *b, const char *id, enum as_member_state state, bool empty)
+{
+    struct as_member m = { 0 };
+    as_time until = soon(PATIENCE);
+    while (!listed(b, id, &m) || m.state != state || (empty && m.held > 0)) {
+        if (as_time_left(until) == 0)
+            fail_msg("%s has state %d, holds %.0f, not state %d", id, (int)m.state, m.held, (int)state);
+        pause_ms(STEP);
+    }
+}
+
+static void await_up(struct pool *b, const struct as_member *m)
+{
+    await_state(b, m->id, AS_MEMBER_UP, false);
+}
+
+/* As the core does it: asked again while the member holds work. */
+static void evict(struct pool *b, const struct as_member *m)
+{
+    struct as_error err = { 0 };
+    as_time until = soon(PATIENCE);
+    int rc;
+    while ((rc = as_balancer_nginx.evict(b->self, soon(CALL), m, false, &err)) == AS_EAGAIN &&
+           as_time_left(until) > 0)
+        pause_ms(STEP);
+    ok(rc, &err);
+}
+
+/* An nginx with one member that is up. */
+static struct pool start_with(struct web *w, const char *name, const struct as_member *m, const char *more)
+{
+    struct as_error err;
+    *w = web_new(name);
+    struct pool b = pool_marked(w, more);
+    assert_int_equal(try_admit(&b, m, &err), AS_EAGAIN); /* the file is there now, nginx is not */
+    web_run(w);
+    await_up(&b, m);
+    return b;
+}
+
+/* --- around all tests ------------------------------------------------------------------------------------------- */
+
+static int setup(void **state)
+{
+    (void)state;
+    signal(SIGPIPE, SIG_IGN);
+    snprintf(root, sizeof root, "/tmp/as-nginx.XXXXXX");
+    return mkdtemp(root) ? 0 : -1;
+}
+
+static int teardown(void **state)
+{
+    (void)state;
+    char *argv[] = { "rm", "-rf", root, NULL };
+    pid_t pid = fork();
+    if (pid == 0) {
+        execvp("rm", argv);
+        _exit(127);
+    }
+    waitpid(pid, NULL, 0);
+    return 0;
+}
+
+#endif
