@@ -77,7 +77,7 @@ static void put_option(FILE *out, const struct as_option *o, const char *value)
 }
 
 /* "option=value" of a spec; *given remembers which of the usual ones were named. */
-static int one_option(FILE *out, const struct as_policy_type *t, char *pair, bool given[3], struct as_error *err)
+static int one_option(FILE *out, const struct as_policy_type *t, char *pair, bool given[5], struct as_error *err)
 {
     char *value = strchr(pair, '=');
     if (!value)
@@ -91,14 +91,17 @@ static int one_option(FILE *out, const struct as_policy_type *t, char *pair, boo
     given[0] = given[0] || strcmp(pair, "metric") == 0;
     given[1] = given[1] || strcmp(pair, "per_instance") == 0;
     given[2] = given[2] || strcmp(pair, "queue") == 0;
+    given[3] = given[3] || strcmp(pair, "served") == 0;
+    given[4] = given[4] || strcmp(pair, "day") == 0;
     put_option(out, o, value);
     return AS_OK;
 }
 
-/* What every contestant is told unless it says otherwise: the load, what one instance carries, the queue. */
-static void put_usual(FILE *out, const struct contest *c, const struct as_policy_type *t, const bool given[3])
+/* What every contestant is told unless it says otherwise: the load, what one instance carries, the queue, what is
+ * served, and how long a day of the replay lasts. */
+static void put_usual(FILE *out, const struct contest *c, const struct as_policy_type *t, const bool given[5])
 {
-    char capacity[32];
+    char capacity[32], day[32];
     snprintf(capacity, sizeof capacity, "%.9g", c->params.tier.capacity / c->params.believed);
     if (!strpbrk(capacity, ".e"))
         strcat(capacity, ".0");
@@ -108,12 +111,17 @@ static void put_usual(FILE *out, const struct contest *c, const struct as_policy
         put_option(out, option_named(t, "per_instance"), capacity);
     if (!given[2] && option_named(t, "queue"))
         put_option(out, option_named(t, "queue"), "trace.queue");
+    if (!given[3] && option_named(t, "served"))
+        put_option(out, option_named(t, "served"), "trace.served_rate");
+    snprintf(day, sizeof day, "%.0fms", 86400000 / c->params.speed);
+    if (!given[4] && option_named(t, "day") && c->params.speed > 1 && c->params.speed <= 1440)
+        put_option(out, option_named(t, "day"), day);
 }
 
 static int put_policy(FILE *out, const struct contest *c, const char *spec, struct as_error *err)
 {
     char text[512], *at = NULL;
-    bool given[3] = { false };
+    bool given[5] = { false };
     int rc = AS_OK;
     if (strlen(spec) >= sizeof text)
         return as_fail(err, AS_EINVAL, "'%.40s…' is too long", spec);

@@ -342,7 +342,7 @@ static void plan_launches(struct planner *p)
             break;
         p->launching[k]++;
         p->members[k]++;
-        add(p, STEP_LAUNCH, i, "fewest of the group on %s", p->g->hosts[k].name)->index = k;
+        add(p, STEP_LAUNCH, i, "it has the fewest of the group")->index = k;
     }
     for (size_t k = 0; k < p->g->host_count; k++)
         if (p->g->hosts[k].launch.until > p->now)

@@ -2,6 +2,7 @@
 #include <math.h>
 #include <string.h>
 
+#include "autoscale/queueing.h"
 #include "tier.h"
 
 #define BUSY_MOST 0.98   /* the small queue is stable below 1; what is beyond is the backlog's matter */
@@ -12,34 +13,6 @@ void tier_init(struct tier *t, const struct tier_params *p)
 {
     memset(t, 0, sizeof *t);
     t->p = *p;
-}
-
-double tier_erlang_c(double load, int c)
-{
-    double b = 1;
-    if (load >= c)
-        return 1;
-    for (int n = 1; n <= c; n++)
-        b = load * b / (n + load * b);
-    return b / (1 - load / c * (1 - b));
-}
-
-/* P(T > t) with P(wait > 0) given; theta = c * mu - lambda. */
-static double tail_from(double wait, double theta, double mu, double t)
-{
-    double d = theta - mu;
-    if (t <= 0)
-        return 1;
-    if (mu * t > 600)
-        return theta < mu ? wait * mu / (mu - theta) * exp(-theta * t) : 0;
-    double g = fabs(d * t) < 1e-12 ? t : -expm1(-d * t) / d;
-    double tail = exp(-mu * t) * (1 + wait * mu * g);
-    return tail > 1 ? 1 : tail;
-}
-
-double tier_response_tail(double lambda, double mu, int c, double t)
-{
-    return tail_from(tier_erlang_c(lambda / mu, c), c * mu - lambda, mu, t);
 }
 
 /* What the small queue looks like during a step. */
@@ -53,7 +26,7 @@ static struct small_queue small_queue(const struct tier *t, double rate, int n)
     struct small_queue q = { .c = n * t->p.workers, .mu = t->p.capacity / t->p.workers };
     double most = BUSY_MOST * n * t->p.capacity;
     q.lambda = rate < most ? rate : most;
-    q.wait = t->p.model == TIER_MMC ? tier_erlang_c(q.lambda / q.mu, q.c) : 0;
+    q.wait = t->p.model == TIER_MMC ? as_erlang_c(q.lambda / q.mu, q.c) : 0;
     return q;
 }
 
@@ -61,7 +34,7 @@ static double tail_at(const struct tier *t, const struct small_queue *q, double 
 {
     if (t->p.model == TIER_FLUID)
         return time < 1 / q->mu ? 1 : 0;
-    return tail_from(q->wait, q->c * q->mu - q->lambda, q->mu, time);
+    return as_response_tail(q->wait, q->c * q->mu - q->lambda, q->mu, time);
 }
 
 static void sample_times(struct tier *t, const struct small_queue *q, double delay, double requests)

@@ -1,7 +1,7 @@
 /* A tier of servers behind one queue: what becomes of the requests of a step. Fluid in the large (a backlog that grows
  * and shrinks), M/M/c in the small (waiting and service vary though the tier is not full).
  *
- * Sources: Erlang B by recursion, Erlang C from it, and the stable response tail of an M/M/c queue. */
+ * The queueing formulas are those of autoscale/queueing.h. */
 #ifndef SIM_TIER_H
 #define SIM_TIER_H
 
@@ -42,10 +42,5 @@ double tier_quantile(const struct tier *t, double q);
 
 /* The highest rate at which n instances keep all but 1 % of the requests within the SLO: what n carry. */
 double tier_carries(const struct tier_params *p, int n);
-
-/* P(wait > 0) in an M/M/c queue of offered load `load` = lambda / mu (Erlang C); 1 when load >= c. */
-double tier_erlang_c(double load, int c);
-/* P(response > t) of an M/M/c queue, lambda < c * mu. */
-double tier_response_tail(double lambda, double mu, int c, double t);
 
 #endif

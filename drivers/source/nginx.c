@@ -31,9 +31,8 @@ static const struct as_option options[] = {
       .help = "access log of this nginx on this machine, followed over rotations; only with one address" },
     { .name = "log_format",
       .type = AS_OPT_STRING,
-      .def = COMBINED,
       .help = "the text of nginx's log_format for that log; read are $status, $request_time and "
-              "$upstream_response_time, so add these to it" },
+              "$upstream_response_time, so add these to it; when unset, nginx's own \"combined\"" },
     { .name = NULL },
 };
 
@@ -49,7 +48,8 @@ static int open_log(struct source *s, const struct as_settings *settings, struct
         return as_settings_fail(
             settings, "log", err,
             "belongs to one nginx, but there are several addresses: make a source of each");
-    if (nginx_format_init(&s->format, as_settings_str(settings, "log_format"), &why))
+    const char *format = as_settings_str(settings, "log_format");
+    if (nginx_format_init(&s->format, format ? format : COMBINED, &why))
         return as_settings_fail(settings, "log_format", err, "%s", why.msg);
     s->log.path = path;
     return AS_OK;

@@ -9,7 +9,7 @@ within_max() { # NAME FILE MAX: reached max, never passed it, and somebody looke
     local most
     most=$(most_containers "$2")
     note "$(watched "$2") looks, at most $most containers, max $3"
-    [ "$(watched "$2")" -ge 50 ] || { fail "$1" "only $(watched "$2") looks: proves nothing"; return; }
+    [ "$(watched "$2")" -ge 20 ] || { fail "$1" "only $(watched "$2") looks: proves nothing"; return; }
     check_equal "$1" "$3" "$most"
 }
 
@@ -82,7 +82,7 @@ late_creates() {
 }
 
 looked_often() {
-    [ "$(watched "$1")" -ge 60 ]
+    [ "$(watched "$1")" -ge 30 ]
 }
 
 has_unknown() {

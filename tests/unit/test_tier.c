@@ -1,4 +1,4 @@
-/* The queueing model against its known numbers, and the backlog by hand. */
+/* The simulated tier: its backlog by hand, its calm times against those of the queue. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -9,19 +9,6 @@
 #include "../../controller/sim/tier.h"
 
 #define NEAR(a, b, e) assert_true((a) - (b) < (e) && (b) - (a) < (e))
-
-static void erlang_c_matches_its_vectors(void **state)
-{
-    (void)state;
-    NEAR(tier_erlang_c(2, 3), .444444444, 1e-9);
-    NEAR(tier_erlang_c(2.5, 5), .130371297, 1e-9);
-    NEAR(tier_erlang_c(10, 12), .449388224, 1e-9);
-    NEAR(tier_erlang_c(100, 110), .237007500, 1e-9);
-    NEAR(tier_erlang_c(10000, 10150), .085782127, 1e-9);
-    NEAR(tier_erlang_c(5, 5), 1, 1e-12);
-    NEAR(tier_response_tail(8, 1, 10, 2), .18321740, 1e-8);
-    NEAR(tier_response_tail(9, 1, 10, 2), .31634122, 1e-8); /* the case where the two rates are equal */
-}
 
 static const struct tier_params shop = { .capacity = 100, .workers = 4, .slo_s = 0.5, .timeout_s = 10 };
 
@@ -72,7 +59,6 @@ static void nobody_serves_without_instances(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(erlang_c_matches_its_vectors),
         cmocka_unit_test(a_full_tier_builds_a_backlog_and_a_larger_one_clears_it),
         cmocka_unit_test(a_calm_tier_misses_nothing_and_its_times_are_the_service_times),
         cmocka_unit_test(nobody_serves_without_instances),

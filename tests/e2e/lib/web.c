@@ -48,9 +48,10 @@ static int answer(int fd, const char *path)
     char text[512];
     if (warm && strncmp(path, "/healthz", 8) != 0)
         nap(strncmp(path, "/slow/", 6) == 0 ? strtol(path + 6, NULL, 10) : service_ms);
-    n = snprintf(text, sizeof text,
-                 "HTTP/1.1 %s\r\nX-Instance: %s\r\nContent-Type: text/plain\r\nContent-Length: %zu\r\n\r\n%s\n",
-                 warm ? "200 OK" : "500 Not Warm", host, strlen(host) + 1, host);
+    n = snprintf(
+        text, sizeof text,
+        "HTTP/1.1 %s\r\nX-Instance: %s\r\nContent-Type: text/plain\r\nContent-Length: %zu\r\n\r\n%s\n",
+        warm ? "200 OK" : "500 Not Warm", host, strlen(host) + 1, host);
     return write(fd, text, (size_t)n) == n;
 }
 
@@ -64,7 +65,8 @@ static void *serve(void *arg)
         have += (size_t)n;
         head[have] = '\0';
         while ((end = strstr(head, "\r\n\r\n")) != NULL) {
-            if (sscanf(head, "%*15s %255s", path) != 1 || !answer(fd, path) || strstr(head, "onnection: close"))
+            if (sscanf(head, "%*15s %255s", path) != 1 || !answer(fd, path) ||
+                strstr(head, "onnection: close"))
                 goto out;
             end += 4;
             have -= (size_t)(end - head);

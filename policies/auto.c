@@ -1,0 +1,378 @@
+/* auto: the newsvendor policy, for a user who only says what one instance carries and what a missed minute is worth. It
+ * forecasts the load at the moment at which what it asks for now will serve, learns how wrong such forecasts are,
+ * and weighs the cost of an instance against the risk of one too few. Must never propose from missing data. */
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "auto_errors.h"
+#include "auto_experts.h"
+#include "common.h"
+
+#define TICK_LEAST AS_SECOND
+#define CLEAR_BACKLOG 20.0   /* seconds in which a backlog shall be gone                                */
+#define SATURATED 0.3        /* seconds of the present capacity that wait                                */
+#define CALM 0.05            /* so little waiting means that the capacity suffices                       */
+#define PRICE_OUT 60.0       /* a minute of one unit is 1/60 of the price's hour                         */
+#define PRICE_IN 10.0        /* lower: a unit kept in vain is paid on the whole way                      */
+#define LEARN_FROM (12 * AS_HOUR) /* how much of the recorded past the errors are learnt from            */
+#define HELD_MOST EXPERTS_RING
+#define G_LEAST 0.3
+#define G_MOST 3.0
+
+enum { INPUT_LOAD, INPUT_SERVED, INPUT_QUEUE };
+
+struct minutes { /* the recorded past, until the first look tells the clock */
+    int64_t *walls;
+    double *means;
+    size_t count;
+};
+
+struct look { /* what one tick measured */
+    double x;            /* offered load, in units                                                       */
+    double served, queue; /* served in units; waiting requests                                           */
+    bool whole, knows_served, knows_queue;
+    as_time age;
+};
+
+struct autopilot {
+    const char *metric;
+    double per_instance, headroom, target, price;
+    as_time hold, day; /* hold < 0: from the lead */
+    bool advise;
+    struct experts experts;
+    struct errors point, path;
+    struct minutes past;
+    as_time interval, started, tick; /* tick: length; 0 before the first look */
+    int64_t ticks;                   /* of this clock so far                  */
+    double carries;                  /* learnt: what a unit carries; 1 as stated */
+    double queue, peak;              /* waiting at the last tick; highest load since saturation began */
+    bool saturated;
+    int serving;                     /* at the last tick */
+    int out;                         /* choice of the last tick */
+    int *ins;                        /* ring of the choices for scaling in */
+    struct said said;                /* at the last tick */
+    int64_t lead;                    /* ticks, at the last tick */
+};
+
+static const char *const modes[] = { "on", "advise", NULL };
+
+static const struct as_option options[] = {
+    { .name = "metric", .type = AS_OPT_METRIC, .flags = AS_OPT_REQUIRED,
+      .help = "requests per second that arrive, as source.series or source.object.series" },
+    { .name = "served", .type = AS_OPT_METRIC,
+      .help = "requests per second that are answered: shows what an instance carries when all are full" },
+    { .name = "queue", .type = AS_OPT_METRIC, .help = "requests that wait for an instance" },
+    { .name = "per_instance", .type = AS_OPT_NUMBER, .flags = AS_OPT_REQUIRED, .min = 1e-9, .max = 1e15,
+      .help = "requests per second one instance carries within its latency goal" },
+    { .name = "headroom", .type = AS_OPT_PERCENT, .def = "10%", .max = 0.9,
+      .help = "share of per_instance that is never planned with; less where the queue shows that more is carried" },
+    { .name = "target", .type = AS_OPT_PERCENT, .min = 0.05, .max = 1,
+      .help = "utilisation that the expected load shall not pass, on top of all else" },
+    { .name = "price", .type = AS_OPT_NUMBER, .def = "1", .max = 1e6,
+      .help = "instance-hours that one minute beyond the latency goal is worth" },
+    { .name = "hold", .type = AS_OPT_DURATION, .max = 86400000,
+      .help = "how long fewer must suffice before any are given back; unset: 15s and half the lead time" },
+    { .name = "day", .type = AS_OPT_DURATION, .def = "1d", .min = 60000, .max = 86400000,
+      .help = "the season's length; shorter only where time is compressed, in simulations" },
+    { .name = "mode", .type = AS_OPT_CHOICE, .def = "on", .choices = modes,
+      .help = "advise: shown, never acted upon" },
+    { 0 },
+};
+
+static void auto_fini(void *state)
+{
+    struct autopilot *a = state;
+    experts_fini(&a->experts);
+    free(a->ins);
+    free(a->past.walls);
+    free(a->past.means);
+    a->ins = NULL;
+    a->past = (struct minutes){ 0 };
+}
+
+static int auto_init(void *state, const struct as_settings *s, struct as_error *err)
+{
+    struct autopilot *a = state;
+    a->metric = as_settings_str(s, "metric");
+    a->per_instance = as_settings_num(s, "per_instance");
+    a->headroom = as_settings_num(s, "headroom");
+    a->target = as_settings_has(s, "target") ? as_settings_num(s, "target") : 0;
+    a->price = as_settings_num(s, "price");
+    a->hold = as_settings_has(s, "hold") ? as_settings_ms(s, "hold") : -1;
+    a->day = as_settings_ms(s, "day");
+    a->advise = strcmp(as_settings_str(s, "mode"), "advise") == 0;
+    a->carries = 1;
+    a->ins = calloc(HELD_MOST, sizeof *a->ins);
+    if (!a->ins || experts_init(&a->experts, err) != AS_OK) {
+        auto_fini(a);
+        return as_fail(err, AS_ENOMEM, "out of memory");
+    }
+    return AS_OK;
+}
+
+/* --- the clock and the recorded past ---------------------------------------------------------------------- */
+
+/* Ticks ahead at which what is asked for now serves: one more than the delays. */
+static int64_t lead_of(const struct autopilot *a, const struct as_view *view, as_time age)
+{
+    int64_t n = (view->lead + age + 2 * a->tick - 1) / a->tick;
+    return n < 1 ? 1 : n > EXPERTS_LEAD_MOST ? EXPERTS_LEAD_MOST : n;
+}
+
+static void learn_errors(struct autopilot *a, const struct said *s, double x)
+{
+    double highest = experts_highest(&a->experts, s->due - s->made);
+    errors_learn(&a->point, a->tick, x - s->mix, s->mix, s->scale_point);
+    errors_learn(&a->path, a->tick, highest - s->base, s->base, s->scale_path);
+}
+
+/* One tick's load: who spoke of it is judged. */
+static void push(struct autopilot *a, double x, bool seen)
+{
+    const struct said *s = experts_push(&a->experts, x, seen);
+    if (s)
+        learn_errors(a, s, x);
+}
+
+static const struct said *say(struct autopilot *a, int64_t lead)
+{
+    struct said *s = experts_say(&a->experts, lead);
+    s->scale_point = errors_scale(&a->point, s->mix);
+    s->scale_path = errors_scale(&a->path, s->base);
+    return s;
+}
+
+/* The recorded minutes as if they had been seen, tick by tick; forecasts are made for the newest part only. */
+static void relive(struct autopilot *a, const struct as_view *view)
+{
+    const struct minutes *m = &a->past;
+    int64_t wall = view->now_wall, lead = lead_of(a, view, a->tick);
+    int64_t from = wall - 7 * a->day - AS_HOUR;
+    size_t k = 0;
+    while (k < m->count && m->walls[k] < from)
+        k++;
+    if (k == m->count)
+        return;
+    int64_t ticks = (wall - m->walls[k]) / a->tick;
+    for (int64_t t = ticks; t > 0; t--) { /* the tick that ended t - 1 ticks ago */
+        int64_t at = wall - t * a->tick;
+        while (k + 1 < m->count && m->walls[k + 1] <= at)
+            k++;
+        push(a, fmax(0, m->means[k]) / a->per_instance, at < m->walls[k] + AS_MINUTE);
+        if (t * a->tick <= LEARN_FROM)
+            say(a, lead);
+    }
+}
+
+static void start_clock(struct autopilot *a, const struct as_view *view)
+{
+    as_time interval = view->interval > 0 ? view->interval : AS_SECOND;
+    a->interval = view->interval;
+    a->tick = interval >= TICK_LEAST ? interval : (TICK_LEAST + interval - 1) / interval * interval;
+    a->started = view->now;
+    a->ticks = 0;
+    a->saturated = false;
+    a->serving = 0;
+    experts_clock(&a->experts, a->tick, a->day);
+    errors_init(&a->point);
+    errors_init(&a->path);
+    relive(a, view);
+}
+
+static void auto_learn(void *state, size_t input, const int64_t *walls, const double *means, size_t count)
+{
+    struct autopilot *a = state;
+    if (input != INPUT_LOAD || count == 0 || a->past.walls)
+        return;
+    size_t most = 7 * 24 * 60 + 60, skip = count > most ? count - most : 0;
+    a->past.walls = malloc((count - skip) * sizeof *walls);
+    a->past.means = malloc((count - skip) * sizeof *means);
+    if (!a->past.walls || !a->past.means) { /* without the past it starts as on the first day */
+        free(a->past.walls);
+        free(a->past.means);
+        a->past = (struct minutes){ 0 };
+        return;
+    }
+    a->past.count = count - skip;
+    memcpy(a->past.walls, walls + skip, a->past.count * sizeof *walls);
+    memcpy(a->past.means, means + skip, a->past.count * sizeof *means);
+}
+
+/* --- what is seen -------------------------------------------------------------------------------------------- */
+
+static bool read_input(const struct autopilot *a, const struct as_view *view, size_t input, struct as_reading *r)
+{
+    if (input >= view->input_count || !view->inputs[input])
+        return false;
+    enum as_aggregate how = input == INPUT_QUEUE ? AS_LAST : AS_MEAN;
+    *r = as_series_read(view->inputs[input], view->now, how, a->tick, 0);
+    return r->fresh == AS_FRESH && !r->partial && isfinite(r->value);
+}
+
+/* False: the load is not known, and *out says so. */
+static bool look_at(struct autopilot *a, const struct as_view *view, struct look *l, struct as_proposal *out)
+{
+    struct policy_metric m = { .name = a->metric, .aggregate = AS_MEAN, .window = a->tick };
+    struct as_reading r, other;
+    if (!policy_metric_read(&m, view, &r, out))
+        return false;
+    *l = (struct look){ .x = fmax(0, r.value) / a->per_instance, .whole = !r.partial, .age = r.age };
+    l->knows_served = read_input(a, view, INPUT_SERVED, &other);
+    l->served = l->knows_served ? fmax(0, other.value) / a->per_instance : l->x;
+    l->knows_queue = read_input(a, view, INPUT_QUEUE, &other);
+    l->queue = l->knows_queue ? fmax(0, other.value) : 0;
+    return true;
+}
+
+/* --- what a unit carries ------------------------------------------------------------------------------------- */
+
+/* Two full ticks in a row show what the serving ones carry. A tick that is not full shows at most that a unit
+ * carries more than was thought. */
+static void learn_capacity(struct autopilot *a, const struct look *l, const struct as_view *view, bool full)
+{
+    double seconds = (double)a->tick / 1000, ready = view->serving;
+    double served = l->knows_served ? l->served : l->x - (l->queue - a->queue) / (seconds * a->per_instance);
+    double most = l->knows_served ? G_MOST : 1;
+    if (ready <= 0 || view->serving != a->serving)
+        return;
+    double each = served / ready, wait = l->queue / (ready * a->per_instance);
+    if (full && a->saturated)
+        a->carries += (1 - pow(0.7, seconds / 5)) * (each - a->carries);
+    else if (wait < CALM && each > a->carries)
+        a->carries = each;
+    a->carries = fmin(most, fmax(G_LEAST, a->carries));
+}
+
+/* The offered load: while requests queue up throughput shows capacity and not demand. */
+static double offered(struct autopilot *a, const struct look *l, const struct as_view *view)
+{
+    double x = l->x, grown = (l->queue - a->queue) / ((double)a->tick / 1000 * a->per_instance);
+    if (!l->knows_queue)
+        return l->knows_served ? fmax(x, l->served) : x;
+    if (l->knows_served && a->ticks > 0)
+        x = fmax(x, l->served + grown);
+    bool full = view->serving > 0 && l->queue > SATURATED * view->serving * a->carries * a->per_instance;
+    if (a->ticks > 0)
+        learn_capacity(a, l, view, full);
+    a->peak = full ? fmax(x, a->saturated ? a->peak : 0) : 0;
+    a->saturated = full;
+    a->queue = l->queue;
+    return fmax(x, a->peak);
+}
+
+/* --- the choice ------------------------------------------------------------------------------------------------ */
+
+static int choose(const struct autopilot *a, const struct as_view *view, const struct said *s, bool out)
+{
+    double carries = a->carries * (1 - a->headroom), backlog = a->queue / (a->per_instance * CLEAR_BACKLOG);
+    struct newsvendor n = { .base = (out ? s->mix : s->base) + backlog,
+                            .scale = out ? s->scale_point : s->scale_path,
+                            .price = (out ? PRICE_OUT : PRICE_IN) * a->price,
+                            .carries = carries,
+                            .min = view->min,
+                            .max = view->max };
+    const struct errors *d = out ? &a->point : &a->path;
+    int want = errors_choose(d, &n);
+    if (a->target <= 0 || a->target >= 1)
+        return want;
+    n.base -= backlog;
+    n.price = 1;
+    n.carries = a->target * a->carries;
+    int calm = errors_choose(d, &n);
+    return calm > want ? calm : want;
+}
+
+static int64_t held_ticks(const struct autopilot *a, const struct as_view *view)
+{
+    as_time hold = a->hold >= 0 ? a->hold : 15 * AS_SECOND + view->lead / 2;
+    int64_t n = (hold + a->tick - 1) / a->tick;
+    return n < 1 ? 1 : n > HELD_MOST ? HELD_MOST : n;
+}
+
+static void tick(struct autopilot *a, const struct look *l, const struct as_view *view)
+{
+    int64_t gap = (view->now - a->started + a->tick / 2) / a->tick - a->ticks; /* ticks that nobody saw */
+    int64_t most = 7 * AS_DAY / a->tick;
+    double held = a->experts.count ? experts_mean(&a->experts, a->tick) : l->x;
+    for (int64_t k = gap < most ? gap : most; k > 0; k--, a->ticks++) {
+        push(a, held, false);
+        a->ins[a->ticks % HELD_MOST] = view->current;
+    }
+    double x = offered(a, l, view);
+    push(a, l->whole ? x : fmax(x, held), l->whole);
+    a->lead = lead_of(a, view, l->age);
+    a->said = *say(a, a->lead);
+    a->out = choose(a, view, &a->said, true);
+    a->ins[a->ticks % HELD_MOST] = choose(a, view, &a->said, false);
+    a->serving = view->serving;
+    a->ticks = (view->now - a->started + a->tick / 2) / a->tick + 1;
+}
+
+/* The highest choice for scaling in while the hold lasts; nothing is given back before it was watched that long. */
+static int kept_count(const struct autopilot *a, const struct as_view *view)
+{
+    int64_t n = held_ticks(a, view);
+    int keep = n > a->ticks ? view->current : a->out;
+    for (int64_t k = a->ticks - n > 0 ? a->ticks - n : 0; k < a->ticks; k++)
+        keep = a->ins[k % HELD_MOST] > keep ? a->ins[k % HELD_MOST] : keep;
+    return keep;
+}
+
+static void explain(const struct autopilot *a, int want, const struct as_view *view, struct as_proposal *out)
+{
+    char ahead[24], learnt[48] = "";
+    const struct said *s = &a->said;
+    double c = a->per_instance;
+    int median = policy_ceil(s->mix / a->carries);
+    if (fabs(a->carries - 1) >= 0.005)
+        snprintf(learnt, sizeof learnt, ", one carries %s", policy_num(a->carries * c).s);
+    policy_words(out, "forecast ", policy_num(rint(s->mix * c * 10) / 10).s, "/s in ",
+                 as_time_text(a->lead * a->tick, ahead, sizeof ahead), " (last ",
+                 policy_num(rint(s->f[EXPERT_LAST] * c * 10) / 10).s, ", trend ",
+                 policy_num(rint(s->f[EXPERT_TREND] * c * 10) / 10).s, ")", learnt, NULL);
+    size_t n = strlen(out->reason);
+    snprintf(out->reason + n, sizeof out->reason - n, ", spare %+d at price %s: want %d%s", want - median,
+             policy_num(a->price).s, want, want == view->current && a->out < want ? ", held" : "");
+}
+
+static void auto_decide(void *state, const struct as_view *view, struct as_proposal *out)
+{
+    struct autopilot *a = state;
+    struct look l;
+    if (a->tick == 0 || a->interval != view->interval)
+        start_clock(a, view);
+    if (!look_at(a, view, &l, out))
+        return;
+    if ((view->now - a->started + a->tick / 2) / a->tick >= a->ticks)
+        tick(a, &l, view);
+    int keep = kept_count(a, view);
+    int want = a->out > view->current ? a->out : keep < view->current ? keep : view->current;
+    out->kind = AS_WANT;
+    out->advice = a->advise;
+    out->blind = !l.whole;
+    out->count = out->blind && want < view->current ? view->current : want;
+    explain(a, out->count, view, out);
+}
+
+static bool auto_sustains(const void *state, const struct as_view *view, int count)
+{
+    const struct autopilot *a = state;
+    double value;
+    struct policy_metric m = { .name = a->metric, .aggregate = AS_MEAN, .window = a->tick };
+    return a->ticks > 0 && policy_metric_whole(&m, view, &value) && count >= a->out;
+}
+
+const struct as_policy_type as_policy_auto = {
+    .name = "auto",
+    .summary = "the least of cost and risk: forecasts the load, learns its own errors, needs a rate and a price",
+    .options = options,
+    .state_size = sizeof(struct autopilot),
+    .damps_itself = true,
+    .init = auto_init,
+    .decide = auto_decide,
+    .sustains = auto_sustains,
+    .learn = auto_learn,
+    .fini = auto_fini,
+};

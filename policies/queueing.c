@@ -1,0 +1,103 @@
+/* Queueing theory for a tier of workers behind one queue. Pure arithmetic: must never need a factorial, nor divide by
+ * what may be nothing. */
+#include <math.h>
+
+#include "autoscale/queueing.h"
+
+#define MUT_MOST 600 /* beyond it exp(-mu t) is next to nothing, and its factor may be infinite */
+
+static double erlang_c_from(double b, double load, int workers)
+{
+    return load >= workers ? 1 : b / (1 - load / workers * (1 - b));
+}
+
+double as_erlang_c(double load, int workers)
+{
+    double b = 1;
+    if (load >= workers)
+        return 1;
+    for (int n = 1; n <= workers; n++)
+        b = load * b / (n + load * b);
+    return erlang_c_from(b, load, workers);
+}
+
+double as_response_tail(double wait, double theta, double mu, double t)
+{
+    double d = theta - mu;
+    if (t <= 0)
+        return 1;
+    if (mu * t > MUT_MOST)
+        return theta < mu ? wait * mu / (mu - theta) * exp(-theta * t) : 0;
+    double g = fabs(d * t) < 1e-12 ? t : -expm1(-d * t) / d;
+    double tail = exp(-mu * t) * (1 + wait * mu * g);
+    return tail > 1 ? 1 : tail;
+}
+
+/* Allen-Cunneen: a wait that happens lasts `variability` times as long. */
+static double tail_from(const struct as_queue *q, int workers, double wait, enum as_queue_time of, double t)
+{
+    double mu = 1 / q->service, theta = (workers * mu - q->rate) / q->variability;
+    if (theta <= 0)
+        return 1;
+    return of == AS_QUEUE_WAIT ? t < 0 ? 1 : wait * exp(-theta * t) : as_response_tail(wait, theta, mu, t);
+}
+
+double as_queue_tail(const struct as_queue *q, int workers, enum as_queue_time of, double t)
+{
+    return tail_from(q, workers, as_erlang_c(q->rate * q->service, workers), of, t);
+}
+
+double as_queue_quantile(const struct as_queue *q, int workers, enum as_queue_time of, double p)
+{
+    double wait = as_erlang_c(q->rate * q->service, workers), low = 0, high = q->service;
+    if (q->rate * q->service >= workers)
+        return INFINITY;
+    if (tail_from(q, workers, wait, of, 0) <= 1 - p)
+        return 0;
+    while (tail_from(q, workers, wait, of, high) > 1 - p)
+        high *= 2;
+    for (int k = 0; k < 60; k++) {
+        double middle = (low + high) / 2;
+        if (tail_from(q, workers, wait, of, middle) > 1 - p)
+            low = middle;
+        else
+            high = middle;
+    }
+    return high;
+}
+
+int as_queue_feasible(const struct as_queue *q, enum as_queue_time of, double t, double miss)
+{
+    return of == AS_QUEUE_WAIT || exp(-t / q->service) <= miss;
+}
+
+int as_queue_workers(const struct as_queue *q, enum as_queue_time of, double t, double miss, int most)
+{
+    double load = q->rate * q->service, b = 1;
+    if (load <= 0)
+        return 0;
+    if (load >= most || !as_queue_feasible(q, of, t, miss))
+        return -1;
+    for (int n = 1; n <= most; n++) {
+        b = load * b / (n + load * b);
+        if (n > load && tail_from(q, n, erlang_c_from(b, load, n), of, t) <= miss)
+            return n;
+    }
+    return -1;
+}
+
+double as_queue_most(const struct as_queue *q, int workers, enum as_queue_time of, double t, double miss)
+{
+    struct as_queue at = *q;
+    double low = 0, high = workers / q->service;
+    if (!as_queue_feasible(q, of, t, miss))
+        return 0;
+    for (int k = 0; k < 40; k++) {
+        at.rate = (low + high) / 2;
+        if (as_queue_tail(&at, workers, of, t) <= miss)
+            low = at.rate;
+        else
+            high = at.rate;
+    }
+    return low;
+}
