@@ -14,6 +14,10 @@
 #define CLEAR_BACKLOG 20.0   /* seconds in which a backlog shall be gone                                */
 #define SATURATED 0.3        /* seconds of the present capacity that wait                                */
 #define CALM 0.05            /* so little waiting means that the capacity suffices                       */
+#define CLASSES 12           /* sizes of a fleet by powers of two: large ones need less headroom         */
+#define EASE_STEP 0.01
+#define EASE_AFTER 20.0      /* calm seconds close to the limit that earn one step                       */
+#define EASE_NEAR 0.02
 #define PRICE_OUT 60.0       /* a minute of one unit is 1/60 of the price's hour                         */
 #define PRICE_IN 10.0        /* lower: a unit kept in vain is paid on the whole way                      */
 #define LEARN_FROM (12 * AS_HOUR) /* how much of the recorded past the errors are learnt from            */
@@ -47,6 +51,8 @@ struct autopilot {
     as_time interval, started, tick; /* tick: length; 0 before the first look */
     int64_t ticks;                   /* of this clock so far                  */
     double carries;                  /* learnt: what a unit carries; 1 as stated */
+    double margin[CLASSES], calm_s[CLASSES]; /* learnt: share of it to leave free, and the evidence for less */
+    bool overrun;                    /* more came than was carried, and still waits */
     double queue, peak;              /* waiting at the last tick; highest load since saturation began */
     bool saturated;
     int serving;                     /* at the last tick */
@@ -104,6 +110,8 @@ static int auto_init(void *state, const struct as_settings *s, struct as_error *
     a->day = as_settings_ms(s, "day");
     a->advise = strcmp(as_settings_str(s, "mode"), "advise") == 0;
     a->carries = 1;
+    for (int k = 0; k < CLASSES; k++)
+        a->margin[k] = a->headroom;
     a->ins = calloc(HELD_MOST, sizeof *a->ins);
     if (!a->ins || experts_init(&a->experts, err) != AS_OK) {
         auto_fini(a);
@@ -245,6 +253,40 @@ static void learn_capacity(struct autopilot *a, const struct look *l, const stru
     a->carries = fmin(most, fmax(G_LEAST, a->carries));
 }
 
+static int class_of(int n)
+{
+    int k = 0;
+    while (n > 1 && k < CLASSES - 1) {
+        n /= 2;
+        k++;
+    }
+    return k;
+}
+
+/* Headroom is for the doubt whether a unit really carries what was stated. Calm close to the limit takes from the
+ * doubt, a queue below it adds. A small fleet never needs less of it than a large one. */
+static void learn_margin(struct autopilot *a, double x, double queue, int ready)
+{
+    double used = x / (ready * a->carries), wait = x > 0 ? queue / (x * a->per_instance) : 0;
+    int k = class_of(ready);
+    if (used >= 1 || wait < CALM)
+        a->overrun = used >= 1;
+    if (a->overrun || used < 1 - a->margin[k] - EASE_NEAR)
+        return;
+    if (wait < CALM) {
+        a->calm_s[k] += (double)a->tick / 1000;
+        if (a->calm_s[k] < EASE_AFTER)
+            return;
+        a->calm_s[k] = 0;
+        a->margin[k] = fmax(a->headroom / 10, a->margin[k] - EASE_STEP);
+    } else {
+        a->calm_s[k] = 0;
+        a->margin[k] = fmin(2 * a->headroom, fmax(a->margin[k], 1 - used + EASE_STEP));
+    }
+    for (int j = 0; j < CLASSES; j++)
+        a->margin[j] = j < k ? fmax(a->margin[j], a->margin[k]) : fmin(a->margin[j], a->margin[k]);
+}
+
 /* The offered load: while requests queue up throughput shows capacity and not demand. */
 static double offered(struct autopilot *a, const struct look *l, const struct as_view *view)
 {
@@ -256,6 +298,8 @@ static double offered(struct autopilot *a, const struct look *l, const struct as
     bool full = view->serving > 0 && l->queue > SATURATED * view->serving * a->carries * a->per_instance;
     if (a->ticks > 0)
         learn_capacity(a, l, view, full);
+    if (a->ticks > 0 && l->whole && view->serving > 0 && view->serving == a->serving)
+        learn_margin(a, x, l->queue, view->serving);
     a->peak = full ? fmax(x, a->saturated ? a->peak : 0) : 0;
     a->saturated = full;
     a->queue = l->queue;
@@ -266,7 +310,8 @@ static double offered(struct autopilot *a, const struct look *l, const struct as
 
 static int choose(const struct autopilot *a, const struct as_view *view, const struct said *s, bool out)
 {
-    double carries = a->carries * (1 - a->headroom), backlog = a->queue / (a->per_instance * CLEAR_BACKLOG);
+    double margin = a->margin[class_of(view->current)];
+    double carries = a->carries * (1 - margin), backlog = a->queue / (a->per_instance * CLEAR_BACKLOG);
     struct newsvendor n = { .base = (out ? s->mix : s->base) + backlog,
                             .scale = out ? s->scale_point : s->scale_path,
                             .price = (out ? PRICE_OUT : PRICE_IN) * a->price,

@@ -22,11 +22,17 @@ void policy_metric_init(struct policy_metric *m, const struct as_settings *setti
     m->quantile = 0.95;
 }
 
+struct as_reading policy_input(const struct as_view *view, size_t index, enum as_aggregate how, as_time window,
+                               double quantile)
+{
+    if (index >= view->input_count || !view->inputs[index])
+        return (struct as_reading){ .fresh = AS_NEVER };
+    return as_series_read(view->inputs[index], view->now, how, window, quantile);
+}
+
 static struct as_reading read_metric(const struct policy_metric *m, const struct as_view *view)
 {
-    if (!view->input_count || !view->inputs[0])
-        return (struct as_reading){ .fresh = AS_NEVER };
-    return as_series_read(view->inputs[0], view->now, m->aggregate, m->window, m->quantile);
+    return policy_input(view, 0, m->aggregate, m->window, m->quantile);
 }
 
 bool policy_metric_read(const struct policy_metric *m, const struct as_view *view, struct as_reading *r,

@@ -32,6 +32,10 @@ void policy_metric_init(struct policy_metric *m, const struct as_settings *setti
 bool policy_metric_read(const struct policy_metric *m, const struct as_view *view, struct as_reading *r,
                         struct as_proposal *out);
 
+/* Input number `index` of the view, without an opinion; AS_NEVER when it was not given. */
+struct as_reading policy_input(const struct as_view *view, size_t index, enum as_aggregate how, as_time window,
+                               double quantile);
+
 /* True and the value only when it is whole and fresh: what a scale-in may be judged by. */
 bool policy_metric_whole(const struct policy_metric *m, const struct as_view *view, double *value);
 

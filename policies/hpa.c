@@ -100,62 +100,6 @@ static const struct as_option options[] = {
     { 0 },
 };
 
-/* --- arithmetic ------------------------------------------------------------------------------------ */
-
-static double ratio(const struct hpa_pods *p, int64_t usage, int pods)
-{
-    int64_t value = p->request ? 100 * usage / (p->request * pods) : usage / pods;
-    return (double)value / (double)p->target;
-}
-
-static bool within(const struct hpa_pods *p, double r)
-{
-    return 1.0 - p->down <= r && r <= 1.0 + p->up;
-}
-
-static int64_t fill_missing(const struct hpa_pods *p)
-{
-    return p->request ? p->request * (p->target > 100 ? p->target : 100) / 100 : p->target;
-}
-
-static int whole(double x)
-{
-    return x >= POLICY_COUNT_MAX ? POLICY_COUNT_MAX : x > 0 ? (int)x : 0;
-}
-
-int hpa_replicas(const struct hpa_pods *p)
-{
-    double r = ratio(p, p->usage, p->ready);
-    bool up = p->unready > 0 && r > 1.0;
-    if (!up && p->missing == 0)
-        return within(p, r) ? p->current : whole(ceil(r * p->ready));
-    int64_t usage = p->usage;
-    int pods = p->ready;
-    if (p->missing && r < 1.0)
-        usage += fill_missing(p) * p->missing;
-    if (p->missing && (r < 1.0 || r > 1.0))
-        pods += p->missing;
-    if (up)
-        pods += p->unready;
-    double n = ratio(p, usage, pods);
-    if (within(p, n) || (r < 1.0 && n > 1.0) || (r > 1.0 && n < 1.0))
-        return p->current;
-    int count = whole(ceil(n * pods));
-    if ((n < 1.0 && count > p->current) || (n > 1.0 && count < p->current))
-        return p->current;
-    return count;
-}
-
-int hpa_limit_up(int start, bool percent, int value)
-{
-    return percent ? whole(ceil((double)start * (1.0 + (double)value / 100.0))) : policy_clamp((int64_t)start + value);
-}
-
-int hpa_limit_down(int start, bool percent, int value)
-{
-    return percent ? whole((double)start * (1.0 - (double)value / 100.0)) : policy_clamp((int64_t)start - value);
-}
-
 /* --- settings ---------------------------------------------------------------------------------------- */
 
 static int read_direction(struct direction *d, const struct as_settings *s, const char *const names[3],
@@ -257,18 +201,14 @@ static int limit_of(const struct hpa *h, const struct as_view *view, bool grow)
 
 static int rate_limit(const struct hpa *h, const struct as_view *view, int rec)
 {
-    int cur = view->current, limit;
+    int cur = view->current, most = rec, least = rec;
     if (!h->behavior)
-        limit = 2 * cur > 4 ? 2 * cur : 4;
-    else
-        limit = rec > cur ? limit_of(h, view, true) : rec;
-    int most = view->max < limit ? view->max : limit;
-    if (rec > cur || !h->behavior)
-        rec = rec > most ? most : rec;
-    if (rec < cur && h->behavior) {
-        int least = limit_of(h, view, false);
-        rec = rec < least ? least : rec;
-    }
+        most = 2 * cur > 4 ? 2 * cur : 4;
+    else if (rec > cur)
+        most = limit_of(h, view, true);
+    else if (rec < cur)
+        least = limit_of(h, view, false);
+    rec = rec > most ? most : rec < least ? least : rec;
     return rec < view->min ? view->min : rec > view->max ? view->max : rec;
 }
 
@@ -294,7 +234,7 @@ static int from_metric(const struct hpa *h, const struct as_view *view, double l
                              .up = h->tolerance_up,
                              .down = h->tolerance_down };
     if (view->current == 0)
-        return whole(ceil((double)pods.usage / (double)pods.target));
+        return hpa_whole(ceil((double)pods.usage / (double)pods.target));
     return hpa_replicas(&pods);
 }
 

@@ -21,5 +21,6 @@ int hpa_replicas(const struct hpa_pods *p);
  * In doubles and truncated like the original, also where that loses (trunc(5 * (1 - 80/100)) is 0). */
 int hpa_limit_up(int start, bool percent, int value);
 int hpa_limit_down(int start, bool percent, int value);
+int hpa_whole(double x); /* cut toward 0, within the counts a policy may propose */
 
 #endif

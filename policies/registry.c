@@ -3,10 +3,11 @@
 
 #include "autoscale/registry.h"
 
-extern const struct as_policy_type as_policy_auto, as_policy_target, as_policy_step, as_policy_ceiling, as_policy_floor;
+extern const struct as_policy_type as_policy_auto, as_policy_target, as_policy_step, as_policy_ceiling, as_policy_floor,
+    as_policy_slo;
 
 const struct as_policy_type *const as_policy_types[] = {
-    &as_policy_auto, &as_policy_target, &as_policy_step, &as_policy_ceiling, &as_policy_floor, NULL,
+    &as_policy_auto, &as_policy_target, &as_policy_step, &as_policy_ceiling, &as_policy_floor, &as_policy_slo, NULL,
 };
 
 const struct as_policy_type *as_policy_find(const struct as_registry *r, const char *name)

@@ -189,9 +189,11 @@ static void take_members(struct group *g, const struct op *op)
         m->state = seen ? seen->state : AS_MEMBER_OUT;
         m->held = seen ? seen->held : 0;
         m->weight = seen ? seen->weight : 0;
-        m->moved = seen && seen->served > m->served;
+        if (seen && seen->served != m->served)
+            m->worked_at = op->submitted;
         m->served = seen ? seen->served : 0;
         m->response_ms = seen ? seen->response_ms : 0;
+        m->response_over = seen ? seen->response_over : 0;
     }
 }
 

@@ -1,22 +1,59 @@
-/* weigh: aims each member's weight so that all answer alike (weighting = "load"). The slower a member than the
- * group's median, the smaller its weight becomes, step by step: an integral control of the square root of the
- * ratio, at most 30 % a step, one step an interval, between 10 and 200 of the usual 100, never zero. Alike
- * within a tenth is let be. Never acts: the planner compares the aim with what is set. */
+/* weigh: aims each member's weight so that all answer alike (weighting = "load"). Who answers slower than the
+ * group's median, and is proven to, gets less, step by step: an integral control of the square root of the
+ * ratio, at most 30 % a step, one step for each piece of evidence, between 10 and 200 of the usual 100, never
+ * zero. Who answers alike, or has nothing to do, drifts back to the usual. Never acts: the planner compares
+ * the aim with what is set.
+ *
+ * A balancer tells a mean over hundreds of requests in whole milliseconds. A member that gets little work
+ * would be judged by what it was minutes ago, so the newest work is taken out of that mean, with its error. */
 #include <math.h>
 #include <stdlib.h>
 
 #include "engine.h"
 
-#define WEIGHT_USUAL 100.0
-#define WEIGHT_LEAST 10.0
-#define WEIGHT_MOST 200.0
-#define STEP_MOST 1.3
-#define ALIKE 0.1
+#define WEIGHT_USUAL   100.0
+#define WEIGHT_LEAST   10.0
+#define WEIGHT_MOST    200.0
+#define STEP_MOST      1.3
+#define DRIFT          1.05
+#define ALIKE          0.1
+#define WORK_LEAST     10  /* pieces of work that are judged                                           */
+#define SHARE_LEAST    0.1 /* of the mean that the newest work makes up, for a verdict "alike"         */
+#define SHARE_MOST     0.5 /* from here on they are judged anew                                        */
+#define IDLE_INTERVALS 10  /* without work, until it is given more to be measured by                   */
+
+struct pace { /* ms that the newest work took: certainly within least and most */
+    double least, most, share;
+};
+
+static double within(double v, double least, double most)
+{
+    return v < least ? least : v > most ? most : v;
+}
 
 static bool measured(const struct instance *i, int pool)
 {
     const struct membership *m = &i->pools[pool];
     return i->state == INST_SERVING && m->listed && m->state == AS_MEMBER_UP && m->response_ms > 0;
+}
+
+static void mark(struct membership *m)
+{
+    m->mark_ms = m->response_ms;
+    m->mark_served = m->served;
+}
+
+/* The mean forgets exponentially once it is full. Before, it is the plain mean of all work there was. */
+static struct pace newest(const struct membership *m)
+{
+    double n = m->served - m->mark_served, over = m->response_over;
+    if (!(over > 0)) /* the balancer does not say: taken at its word */
+        return (struct pace){ m->response_ms, m->response_ms, 1 };
+    double share = m->served > over ? 1 - exp(-n / over) : n / over;
+    if (n < WORK_LEAST || !(share > 0))
+        return (struct pace){ 0, INFINITY, 0 };
+    double ms = m->mark_ms + (m->response_ms - m->mark_ms) / share, error = 1 / share;
+    return (struct pace){ fmax(0, ms - error), fmax(0, ms + error), share };
 }
 
 static int by_value(const void *a, const void *b)
@@ -35,33 +72,58 @@ static double median_response(const struct group *g, int pool)
     if (!ms)
         return 0;
     for (const struct instance *i = g->instances; i; i = i->next)
-        if (measured(i, pool))
-            ms[n++] = i->pools[pool].response_ms;
+        if (measured(i, pool)) {
+            struct pace p = newest(&i->pools[pool]);
+            ms[n++] = within(i->pools[pool].response_ms, p.least, p.most);
+        }
     qsort(ms, n, sizeof *ms, by_value);
     double median = n % 2 ? ms[n / 2] : (ms[n / 2 - 1] + ms[n / 2]) / 2;
     free(ms);
     return median;
 }
 
-static double within(double v, double least, double most)
+/* The factor that the evidence asks for, 1 for none. */
+static double judge(struct membership *m, double median)
 {
-    return v < least ? least : v > most ? most : v;
+    struct pace p = newest(m);
+    bool slow = p.least > median * (1 + ALIKE), quick = p.most < median * (1 - ALIKE);
+    if (slow || quick)
+        m->alike = false;
+    else if (p.share >= SHARE_LEAST)
+        m->alike = true;
+    if (slow || quick || p.share >= SHARE_MOST)
+        mark(m);
+    if (!slow && !quick)
+        return 1;
+    return within(sqrt(median / fmax(slow ? p.least : p.most, 0.1)), 1 / STEP_MOST, STEP_MOST);
+}
+
+static double drift(double from)
+{
+    return from < WEIGHT_USUAL ? fmin(DRIFT, WEIGHT_USUAL / from) : fmax(1 / DRIFT, WEIGHT_USUAL / from);
+}
+
+static void weigh_member(struct membership *m, double median, as_time now, as_time interval)
+{
+    double from = m->weigh > 0 ? m->weigh : WEIGHT_USUAL;
+    bool idle = now - m->worked_at > IDLE_INTERVALS * interval;
+    double by = judge(m, median);
+    if (by == 1 && (m->alike || idle))
+        by = drift(from);
+    m->weigh = within(from * by, WEIGHT_LEAST, WEIGHT_MOST);
+    m->weighed_at = now;
 }
 
 void weigh_pool(struct group *g, int pool)
 {
-    as_time now = g->engine->now;
+    as_time now = g->engine->now, interval = g->engine->cfg->interval;
     double median = median_response(g, pool);
-    for (struct instance *i = g->instances; i && median > 0; i = i->next) {
+    for (struct instance *i = g->instances; i; i = i->next) {
         struct membership *m = &i->pools[pool];
-        if (!measured(i, pool) || now - m->weighed_at < g->engine->cfg->interval)
-            continue;
-        m->weighed_at = now;
-        double ratio = median / m->response_ms, from = m->weigh > 0 ? m->weigh : WEIGHT_USUAL;
-        if (!m->moved) /* nothing new was measured: drift back to where it would be measured again */
-            ratio = from < WEIGHT_USUAL ? 1.05 : 1;
-        else if (fabs(ratio - 1) <= ALIKE)
-            ratio = 1;
-        m->weigh = within(from * within(sqrt(ratio), 1 / STEP_MOST, STEP_MOST), WEIGHT_LEAST, WEIGHT_MOST);
+        if (m->served < m->mark_served ||
+            !measured(i, pool)) /* the balancer was restarted, or it is not there */
+            mark(m);
+        else if (median > 0 && now - m->weighed_at >= interval)
+            weigh_member(m, median, now, interval);
     }
 }

@@ -36,11 +36,12 @@ struct membership {        /* how one balancer sees the instance                
     bool unsure;           /* a call about it had no answer: it may still be carried out              */
     enum as_member_state state;
     double held;           /* sessions                                                                */
-    double response_ms, served; /* as listed; 0: not known                                            */
-    bool moved;            /* it has finished work since the list before                              */
+    double response_ms, response_over, served; /* as listed; 0: not known                             */
     int weight;            /* as listed                                                               */
     double weigh;          /* weight aimed at (weighting = "load"); 0: none yet                       */
-    as_time weighed_at;
+    bool alike;            /* when last judged it answered as fast as the others                      */
+    double mark_ms, mark_served; /* response_ms and served where the work that is judged begins       */
+    as_time weighed_at, worked_at;
     as_time listed_at;     /* when the newest list that was judged was asked for                      */
     as_time changed_at;    /* when our newest call about it ended                                     */
     as_time veiled_until;  /* a reload hid sessions of before it: until then "none" is no proof       */

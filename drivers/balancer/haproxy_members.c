@@ -5,7 +5,22 @@
 #include <math.h>
 #include <string.h>
 
-enum { SVNAME, TYPE, STATUS, SCUR, QCUR, WEIGHT, UWEIGHT, CHECK_STATUS, CHECK_HEALTH, CHKDOWN, STOT, RTIME, STAT_COLUMNS };
+enum {
+    SVNAME,
+    TYPE,
+    STATUS,
+    SCUR,
+    QCUR,
+    WEIGHT,
+    UWEIGHT,
+    CHECK_STATUS,
+    CHECK_HEALTH,
+    CHKDOWN,
+    STOT,
+    REQ_TOT,
+    RTIME,
+    STAT_COLUMNS
+};
 static const char *const stat_columns[STAT_COLUMNS] = {
     [SVNAME] = "svname",
     [TYPE] = "type",
@@ -18,6 +33,7 @@ static const char *const stat_columns[STAT_COLUMNS] = {
     [CHECK_HEALTH] = "check_health",
     [CHKDOWN] = "chkdown",
     [STOT] = "stot",
+    [REQ_TOT] = "req_tot",
     [RTIME] = "rtime",
 };
 
@@ -28,6 +44,9 @@ static const char *const state_columns[STATE_COLUMNS] = {
     [SRV_PORT] = "srv_port",
     [SRV_ADMIN] = "srv_admin_state",
 };
+
+#define RTIME_SAMPLES 512 /* HAProxy's TIME_STATS_SAMPLES */
+#define RTIME_LEAST   0.5
 
 /* srv_admin_state: forced, inherited, from the configuration, waiting for a name; forced, inherited */
 enum { ADMIN_MAINT = 0x01 | 0x02 | 0x04 | 0x20, ADMIN_DRAIN = 0x08 | 0x10 };
@@ -111,6 +130,20 @@ static void read_address(const struct csv_field *state, struct as_member *m, uns
         *admin = (unsigned)bits;
 }
 
+/* rtime is a mean over up to 512 requests, in whole milliseconds: 0 is quick, not unknown. stot counts
+ * sessions that began, req_tot requests that are done; only HTTP has the latter. */
+static void read_response(const struct csv_field *f, struct as_member *m)
+{
+    double done, ms;
+    if ((!csv_number(f[REQ_TOT], &done) && !csv_number(f[STOT], &done)) || !csv_number(f[RTIME], &ms))
+        return;
+    if (!(done > 0) || !(ms >= 0))
+        return;
+    m->served = done;
+    m->response_ms = fmax(ms, RTIME_LEAST);
+    m->response_over = fmin(done, RTIME_SAMPLES);
+}
+
 static void read_server(struct haproxy_members *t, const struct csv_field *f, struct haproxy_member *out)
 {
     struct csv_field state[STATE_COLUMNS];
@@ -129,8 +162,7 @@ static void read_server(struct haproxy_members *t, const struct csv_field *f, st
     if (!csv_number(f[UWEIGHT], &weight))
         csv_number(f[WEIGHT], &weight);
     out->m.weight = (int)fmin(256, fmax(0, weight));
-    if (!csv_number(f[STOT], &out->m.served) || !csv_number(f[RTIME], &out->m.response_ms) || out->m.response_ms < 0)
-        out->m.served = out->m.response_ms = 0;
+    read_response(f, &out->m);
     /* "UP 1/2" and "DRAIN 1/2": a check has failed, or none has run since it was put there. */
     out->healthy = (csv_is(f[STATUS], "UP") || csv_is(f[STATUS], "DRAIN")) && check_passes(f[CHECK_STATUS]);
 }

@@ -29,6 +29,7 @@ struct as_member {
     int weight;                 /* 1..256, 100 is normal                                           */
     double held;                /* sessions (or slots) it holds now, set by list                   */
     double response_ms;         /* mean time of its recent work, set by list; 0: not known         */
+    double response_over;       /* pieces of work that mean runs over, set by list; 0: not known   */
     double served;              /* work it has finished so far, set by list; 0: not known          */
 };
 

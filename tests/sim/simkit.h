@@ -74,7 +74,7 @@ struct kit {
     bool blind; /* the source gives nothing */
 };
 
-static bool kit_metric(void *arg, const char *metric, as_time now, double *value)
+__attribute__((unused)) static bool kit_metric(void *arg, const char *metric, as_time now, double *value)
 {
     struct kit *k = arg;
     (void)now;
@@ -103,7 +103,7 @@ static struct cfg_hold *kit_config(struct kit *k, const char *text)
     return cfg_hold_new(c);
 }
 
-static void kit_boot(struct kit *k)
+__attribute__((unused)) static void kit_boot(struct kit *k)
 {
     struct as_error err = { 0 };
     struct world w = sim_world(k->sim);
@@ -115,7 +115,7 @@ static void kit_boot(struct kit *k)
 }
 
 /* As by kill -9: nothing is said to anybody, what is under way goes on. */
-static void kit_crash(struct kit *k)
+__attribute__((unused)) static void kit_crash(struct kit *k)
 {
     sim_attach(k->sim, NULL);
     engine_free(k->engine);
@@ -124,7 +124,7 @@ static void kit_crash(struct kit *k)
     k->journal = NULL;
 }
 
-static void kit_start(struct kit *k, const char *text, const struct sim_params *p)
+__attribute__((unused)) static void kit_start(struct kit *k, const char *text, const struct sim_params *p)
 {
     log_set_level(getenv("SIM_LOG") ? LOG_LEVEL_DEBUG : LOG_LEVEL_ERROR);
     static int serial; /* a test that fails leaves its journal locked */
@@ -135,7 +135,7 @@ static void kit_start(struct kit *k, const char *text, const struct sim_params *
     kit_boot(k);
 }
 
-static void kit_end(struct kit *k)
+__attribute__((unused)) static void kit_end(struct kit *k)
 {
     static const char *const suffixes[] = { "", "-wal", "-shm", ".lock" };
     kit_crash(k);
@@ -148,7 +148,7 @@ static void kit_end(struct kit *k)
     }
 }
 
-static void kit_run(struct kit *k, as_time span)
+__attribute__((unused)) static void kit_run(struct kit *k, as_time span)
 {
     sim_run(k->sim, sim_now(k->sim) + span, NULL, NULL);
     if (*sim_violation(k->sim))

@@ -179,6 +179,23 @@ static void G14_many_silent_at_once_are_doubted(void **state)
     kit_end(&k);
 }
 
+/* Checks are spread over their interval: when a network breaks one instance has failed them all first. */
+static void G14_the_first_of_many_silent_ones_is_doubted_too(void **state)
+{
+    (void)state;
+    struct kit k = { .load = 50 };
+    kit_start(&k, shop, &(struct sim_params){ .seed = 9 });
+    kit_run(&k, 20 * AS_SECOND);
+    uint64_t made = sim_creates(k.sim);
+    for (struct instance *i = web(&k)->instances; i; i = i->next)
+        i->misses = i == web(&k)->instances ? 100 : 1;
+    web(&k)->dirty = true;
+    kit_run(&k, 10 * AS_SECOND);
+    assert_int_equal(sim_creates(k.sim), made);
+    assert_int_equal(sim_up(k.sim, "web"), 5);
+    kit_end(&k);
+}
+
 static void shadows_are_counted_and_never_act(void **state)
 {
     (void)state;
@@ -291,6 +308,7 @@ int main(void)
         cmocka_unit_test(G9_failing_launches_back_off),
         cmocka_unit_test(G13_members_lost_by_the_balancer_come_back),
         cmocka_unit_test(G14_many_silent_at_once_are_doubted),
+        cmocka_unit_test(G14_the_first_of_many_silent_ones_is_doubted_too),
         cmocka_unit_test(shadows_are_counted_and_never_act),
         cmocka_unit_test(G7_crash_at_any_moment_converges),
         cmocka_unit_test(twenty_hostile_seeds_keep_the_guarantees),

@@ -1,0 +1,158 @@
+/* Replays: repeatable bit for bit, the guarantees under failing launches and lost metrics, and yardsticks whose results
+ * are known beforehand. */
+#include <math.h>
+
+#include "../../controller/sim/replay.h"
+#include "../../controller/sim/score.h"
+#include "simkit.h"
+
+static const char tier[] = "controller = { interval = \"5s\"; };\n"
+                           "sources = { lb = { driver = \"sim\"; max_age = \"30s\"; }; };\n"
+                           "groups = { web = { min = 1; max = 30; policies = [ \"load\" ];\n"
+                           "  compute = { driver = \"sim\"; hosts = [ \"a\" ]; };\n"
+                           "  scale_in = { window = \"2m\"; }; }; };\n"
+                           "policies = { load = { type = \"target\"; metric = \"lb.load\"; per_instance = 70.0; }; };\n";
+
+/* A day with a noon peak and a spike, by the minute. */
+static struct trace a_day(void)
+{
+    struct trace t = { .count = 1440, .step_s = 60 };
+    t.rate = malloc(t.count * sizeof *t.rate);
+    assert_non_null(t.rate);
+    for (size_t i = 0; i < t.count; i++)
+        t.rate[i] = 900 - 800 * cos(6.283185307 * (double)i / 1440) + (i > 900 && i < 930 ? 500 : 0);
+    return t;
+}
+
+static struct replay_params usual(const struct trace *t, uint64_t seed)
+{
+    return (struct replay_params){ .trace = t, .speed = 1, .scale = 1, .believed = 1, .boot_s = 60, .seed = seed,
+                                   .tier = { .capacity = 100, .workers = 4, .slo_s = 0.5, .timeout_s = 10 } };
+}
+
+static struct cfg_hold *fit(struct kit *k)
+{
+    log_set_level(LOG_LEVEL_ERROR);
+    struct cfg_hold *hold = kit_config(k, tier);
+    assert_true(replay_prepare((struct cfg *)cfg_of(hold), NULL));
+    return hold;
+}
+
+static void the_same_seed_is_the_same_run(void **state)
+{
+    (void)state;
+    struct kit k = { 0 };
+    struct cfg_hold *hold = fit(&k);
+    struct trace t = a_day();
+    struct replay_params p = usual(&t, 7);
+    struct replay a, b, c;
+    p.poisson = true;
+    p.boot_sigma = 0.3;
+    p.fail_launch = 0.05;
+    p.metric_loss = 0.02;
+    assert_int_equal(replay_run(hold, &p, &a, NULL), AS_OK);
+    assert_int_equal(replay_run(hold, &p, &b, NULL), AS_OK);
+    p.seed = 8;
+    assert_int_equal(replay_run(hold, &p, &c, NULL), AS_OK);
+    assert_int_equal(a.count, 17280);
+    assert_int_equal(a.count, b.count);
+    assert_memory_equal(a.supply, b.supply, a.count * sizeof *a.supply);
+    assert_memory_equal(&a.tier, &b.tier, sizeof a.tier);
+    assert_true(a.instance_hours >= b.instance_hours && a.instance_hours <= b.instance_hours);
+    assert_memory_not_equal(a.supply, c.supply, a.count * sizeof *a.supply);
+    replay_fini(&a);
+    replay_fini(&b);
+    replay_fini(&c);
+    trace_fini(&t);
+    cfg_hold_put(hold);
+}
+
+static void twenty_seeds_of_failures_keep_the_guarantees(void **state)
+{
+    (void)state;
+    struct kit k = { 0 };
+    struct cfg_hold *hold = fit(&k);
+    struct trace t = a_day();
+    size_t failures = 0;
+    for (uint64_t seed = 1; seed <= 20; seed++) {
+        struct replay_params p = usual(&t, seed);
+        struct replay r;
+        p.poisson = true;
+        p.boot_sigma = 0.5;
+        p.fail_launch = 0.05;
+        p.deaths_per_hour = 0.2;
+        p.metric_loss = 0.05;
+        p.metric_delay_s = 15;
+        assert_int_equal(replay_run(hold, &p, &r, NULL), AS_OK);
+        if (*r.violation)
+            fail_msg("seed %llu: %s", (unsigned long long)seed, r.violation);
+        double all = r.tier.served + r.tier.lost;
+        if (r.tier.over > 0.2 * all)
+            fail_msg("seed %llu: %.1f %% over the SLO", (unsigned long long)seed, 100 * r.tier.over / all);
+        failures += r.failures;
+        replay_fini(&r);
+    }
+    assert_true(failures > 5);
+    trace_fini(&t);
+    cfg_hold_put(hold);
+}
+
+static void the_oracle_misses_nothing_and_costs_less_than_the_peak(void **state)
+{
+    (void)state;
+    struct kit k = { 0 };
+    struct cfg_hold *hold = fit(&k);
+    struct trace t = a_day();
+    struct replay_params p = usual(&t, 1);
+    struct replay like, best;
+    p.tier.model = TIER_FLUID;
+    assert_int_equal(replay_run(hold, &p, &like, NULL), AS_OK);
+    double *supply = replay_oracle(like.demand, like.count, like.step_s, p.boot_s), peak = 0;
+    assert_non_null(supply);
+    for (size_t i = 0; i < like.count; i++) {
+        assert_true(supply[i] >= like.demand[i]);
+        peak = supply[i] > peak ? supply[i] : peak;
+    }
+    assert_int_equal(replay_supply(&p, supply, like.count, like.step_s, &best, NULL), AS_OK);
+    assert_int_equal(best.miss_minutes, 0);
+    assert_true(best.instance_hours < peak * 24 * 0.8);
+    struct score s;
+    score_elasticity(like.demand, supply, like.count, like.step_s, 30, &s);
+    assert_true(s.theta_u < 1e-9);
+    free(supply);
+    replay_fini(&like);
+    replay_fini(&best);
+    trace_fini(&t);
+    cfg_hold_put(hold);
+}
+
+static void a_longer_boot_never_helps(void **state)
+{
+    (void)state;
+    struct kit k = { 0 };
+    struct cfg_hold *hold = fit(&k);
+    struct trace t = a_day();
+    double before = -1;
+    for (int boot = 2; boot <= 300; boot *= 5) {
+        struct replay_params p = usual(&t, 1);
+        struct replay r;
+        p.boot_s = boot;
+        assert_int_equal(replay_run(hold, &p, &r, NULL), AS_OK);
+        assert_true(r.tier.over >= before);
+        before = r.tier.over;
+        replay_fini(&r);
+    }
+    trace_fini(&t);
+    cfg_hold_put(hold);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(the_same_seed_is_the_same_run),
+        cmocka_unit_test(twenty_seeds_of_failures_keep_the_guarantees),
+        cmocka_unit_test(the_oracle_misses_nothing_and_costs_less_than_the_peak),
+        cmocka_unit_test(a_longer_boot_never_helps),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
