@@ -18,6 +18,7 @@
 #define EASE_STEP 0.01
 #define EASE_AFTER 20.0      /* calm seconds close to the limit that earn one step                       */
 #define EASE_NEAR 0.02
+#define STEADY (30 * AS_SECOND) /* how long the fleet must be the same: longer than metrics are late  */
 #define PRICE_OUT 60.0       /* a minute of one unit is 1/60 of the price's hour                         */
 #define PRICE_IN 10.0        /* lower: a unit kept in vain is paid on the whole way                      */
 #define LEARN_FROM (12 * AS_HOUR) /* how much of the recorded past the errors are learnt from            */
@@ -55,7 +56,7 @@ struct autopilot {
     bool overrun;                    /* more came than was carried, and still waits */
     double queue, peak;              /* waiting at the last tick; highest load since saturation began */
     bool saturated;
-    int serving;                     /* at the last tick */
+    int serving, steady;             /* at the last tick, and for how many before it */
     int out;                         /* choice of the last tick */
     int *ins;                        /* ring of the choices for scaling in */
     struct said said;                /* at the last tick */
@@ -182,7 +183,7 @@ static void start_clock(struct autopilot *a, const struct as_view *view)
     a->started = view->now;
     a->ticks = 0;
     a->saturated = false;
-    a->serving = 0;
+    a->serving = a->steady = 0;
     experts_clock(&a->experts, a->tick, a->day);
     errors_init(&a->point);
     errors_init(&a->path);
@@ -243,7 +244,7 @@ static void learn_capacity(struct autopilot *a, const struct look *l, const stru
     double seconds = (double)a->tick / 1000, ready = view->serving;
     double served = l->knows_served ? l->served : l->x - (l->queue - a->queue) / (seconds * a->per_instance);
     double most = l->knows_served ? G_MOST : 1;
-    if (ready <= 0 || view->serving != a->serving)
+    if (ready <= 0 || a->steady * a->tick < STEADY)
         return;
     double each = served / ready, wait = l->queue / (ready * a->per_instance);
     if (full && a->saturated)
@@ -298,7 +299,7 @@ static double offered(struct autopilot *a, const struct look *l, const struct as
     bool full = view->serving > 0 && l->queue > SATURATED * view->serving * a->carries * a->per_instance;
     if (a->ticks > 0)
         learn_capacity(a, l, view, full);
-    if (a->ticks > 0 && l->whole && view->serving > 0 && view->serving == a->serving)
+    if (a->ticks > 0 && l->whole && view->serving > 0 && a->steady * a->tick >= STEADY)
         learn_margin(a, x, l->queue, view->serving);
     a->peak = full ? fmax(x, a->saturated ? a->peak : 0) : 0;
     a->saturated = full;
@@ -345,13 +346,14 @@ static void tick(struct autopilot *a, const struct look *l, const struct as_view
         push(a, held, false);
         a->ins[a->ticks % HELD_MOST] = view->current;
     }
+    a->steady = view->serving == a->serving ? a->steady + (a->steady < HELD_MOST) : 0;
     double x = offered(a, l, view);
+    a->serving = view->serving;
     push(a, l->whole ? x : fmax(x, held), l->whole);
     a->lead = lead_of(a, view, l->age);
     a->said = *say(a, a->lead);
     a->out = choose(a, view, &a->said, true);
     a->ins[a->ticks % HELD_MOST] = choose(a, view, &a->said, false);
-    a->serving = view->serving;
     a->ticks = (view->now - a->started + a->tick / 2) / a->tick + 1;
 }
 

@@ -39,7 +39,8 @@ static const struct as_option options[] = {
       .def = "90%",
       .min = 0.01,
       .max = 1,
-      .help = "the low threshold as part of the target: 90% in Application Auto Scaling, 70% for CPU in EC2" },
+      .help =
+          "the low threshold as part of the target: 90% in Application Auto Scaling, 70% for CPU in EC2" },
     { .name = "warmup",
       .type = AS_OPT_DURATION,
       .def = "5m",
@@ -78,8 +79,8 @@ static void say(const struct aws_target *a, double m, const char *why, int want,
 }
 
 /* One point has come in; `warm` instances have warmed up. */
-static void evaluate(struct aws_target *a, const struct as_view *view, const struct baseline_point *p, int warm,
-                     struct as_proposal *out)
+static void evaluate(struct aws_target *a, const struct as_view *view, const struct baseline_point *p,
+                     int warm, struct as_proposal *out)
 {
     double m = p->value, target = a->base.target;
     int n = view->current, hold = a->base.has_last ? a->base.last : n, want = hold;

@@ -25,8 +25,14 @@ static const struct as_option options[] = {
       .def = "30%",
       .max = 1,
       .help = "shrinks below this part of per_instance; it grows above target" },
-    { .name = "out_change", .type = AS_OPT_STRING, .def = "+1", .help = "how it grows: \"+2\", \"+10%\" or \"=5\"" },
-    { .name = "in_change", .type = AS_OPT_STRING, .def = "-1", .help = "how it shrinks: \"-2\", \"-10%\" or \"=5\"" },
+    { .name = "out_change",
+      .type = AS_OPT_STRING,
+      .def = "+1",
+      .help = "how it grows: \"+2\", \"+10%\" or \"=5\"" },
+    { .name = "in_change",
+      .type = AS_OPT_STRING,
+      .def = "-1",
+      .help = "how it shrinks: \"-2\", \"-10%\" or \"=5\"" },
     { .name = "grain",
       .type = AS_OPT_DURATION,
       .def = "60s",
@@ -47,7 +53,8 @@ static const struct as_option options[] = {
     { 0 },
 };
 
-static int read_change(const struct as_settings *s, const char *name, int sign, struct change *c, struct as_error *err)
+static int read_change(const struct as_settings *s, const char *name, int sign, struct change *c,
+                       struct as_error *err)
 {
     if (!change_parse(as_settings_str(s, name), c) || change_sign(c) == -sign)
         return as_settings_fail(s, name, err, "\"%.40s\" does not %s: write \"%s1\", \"%s10%%\" or \"=5\"",
@@ -66,7 +73,8 @@ static int azure_init(void *state, const struct as_settings *settings, struct as
     a->cooldown = as_settings_ms(settings, "cooldown");
     a->window = (size_t)as_settings_int(settings, "grains");
     if (a->low >= a->high)
-        return as_settings_fail(settings, "low", err, "must be below target, %s %%", policy_num(100 * a->high).s);
+        return as_settings_fail(settings, "low", err, "must be below target, %s %%",
+                                policy_num(100 * a->high).s);
     int rc = read_change(settings, "out_change", 1, &a->out, err);
     return rc ? rc : read_change(settings, "in_change", -1, &a->in, err);
 }
@@ -113,8 +121,8 @@ static void decide_rules(struct azure *a, const struct as_view *view, double val
 {
     const char *why;
     int want = apply_rules(a, view, value, &why), before = a->base.has_last ? a->base.last : view->current;
-    policy_words(out, a->base.metric, " at ", policy_num(100 * value).s, " % of capacity per instance, ", why, ": want ",
-                 policy_num(want).s, NULL);
+    policy_words(out, a->base.metric, " at ", policy_num(100 * value).s, " % of capacity per instance, ", why,
+                 ": want ", policy_num(want).s, NULL);
     baseline_want(&a->base, view, want, out);
     if (out->count != before && out->count != view->current) {
         a->acted = view->now;

@@ -18,7 +18,9 @@ void baseline_init(struct baseline *b, const struct as_settings *settings)
 bool baseline_load(const struct baseline *b, const struct as_view *view, as_time window, double *load,
                    struct as_proposal *out)
 {
-    struct policy_metric m = { .name = b->metric, .aggregate = window > 0 ? AS_MEAN : AS_LAST, .window = window };
+    struct policy_metric m = { .name = b->metric,
+                               .aggregate = window > 0 ? AS_MEAN : AS_LAST,
+                               .window = window };
     struct as_reading r;
     if (!policy_metric_read(&m, view, &r, out))
         return false;
@@ -54,13 +56,14 @@ void baseline_repeat(const struct baseline *b, const struct as_view *view, struc
     if (b->has_last)
         memcpy(out->reason, b->reason, sizeof out->reason);
     else
-        policy_reason(out, "%s: its first period has not passed yet, want the present %d", b->metric, view->current);
+        policy_reason(out, "%s: its first period has not passed yet, want the present %d", b->metric,
+                      view->current);
 }
 
 void baseline_explain(const struct baseline *b, double load, const char *then, struct as_proposal *out)
 {
-    policy_words(out, b->metric, " ", policy_num(load).s, " / ", policy_num(b->unit).s, " per instance = ",
-                 policy_num(load / b->unit).s, then, NULL);
+    policy_words(out, b->metric, " ", policy_num(load).s, " / ", policy_num(b->unit).s,
+                 " per instance = ", policy_num(load / b->unit).s, then, NULL);
 }
 
 void baseline_meter_add(struct baseline_meter *m, double value, bool partial)

@@ -1,5 +1,6 @@
-/* A floor by schedule: at least so many instances from a local time, for a duration, on some days.
- * Says what holds now and nothing else: a tick missed, a restart or a clock set back changes nothing. */
+/* A floor by schedule: at least so many instances from a local time, for a duration, on some days; begun early
+ * enough that they serve by then, and let go gradually. Says what holds now and nothing else: a tick missed, a
+ * restart or a clock set back changes nothing. */
 #include <stdlib.h>
 #include <string.h>
 
@@ -11,6 +12,12 @@ struct floor_policy {
     struct tz *tz;
     struct schedule_date *dates;
     struct schedule schedule;
+    bool ready;      /* the start is when they serve, not when they are ordered */
+    int64_t release; /* seconds in which the floor falls to 0 after the end */
+    /* The window that was begun early, and by how much: a lead that shrinks must not take it back. */
+    struct {
+        int64_t start, by;
+    } early;
     /* The next window as of `searched`, so that a tick need not search a decade of days again. */
     bool known, has_next;
     int64_t searched;
@@ -36,6 +43,16 @@ static const struct as_option options[] = {
       .min = 1000,
       .max = SCHEDULE_DURATION_MAX * 1000.0,
       .help = "how long it lasts, in elapsed time; may pass midnight" },
+    { .name = "ready",
+      .type = AS_OPT_BOOL,
+      .def = "true",
+      .help = "start is when the instances serve: they are ordered as much earlier as they take to serve; false: they "
+              "are ordered at start" },
+    { .name = "release",
+      .type = AS_OPT_DURATION,
+      .def = "0s",
+      .max = SCHEDULE_DURATION_MAX * 1000.0,
+      .help = "after the end the floor falls to nothing in a straight line over this time" },
     { .name = "days",
       .type = AS_OPT_STRINGS,
       .help = "weekdays on which it begins: mon tue wed thu fri sat sun; neither days nor dates: every day" },
@@ -130,6 +147,8 @@ static int floor_init(void *state, const struct as_settings *settings, struct as
         return as_fail(err, AS_ENOMEM, "out of memory for a schedule");
     p->count = (int)as_settings_int(settings, "count");
     s->duration = as_settings_ms(settings, "duration") / 1000;
+    p->ready = as_settings_bool(settings, "ready");
+    p->release = as_settings_ms(settings, "release") / 1000;
     int rc = read_start(p, settings, err);
     if (!rc)
         rc = read_days(s, settings, err);
@@ -162,6 +181,50 @@ static bool next_window(struct floor_policy *p, int64_t t)
     return p->has_next;
 }
 
+/* Seconds before the start of `w` at which to begin: what a launch takes, and the tick in which it is noticed. */
+static int64_t early_by(const struct floor_policy *p, const struct as_view *view, const struct schedule_window *w)
+{
+    if (!p->ready || view->lead <= 0)
+        return 0;
+    int64_t by = (view->lead + view->interval + 999) / 1000;
+    return p->early.start == w->start && p->early.by > by ? p->early.by : by;
+}
+
+static bool begins_early(struct floor_policy *p, const struct as_view *view, int64_t t, struct as_proposal *out)
+{
+    if (!next_window(p, t))
+        return false;
+    int64_t by = early_by(p, view, &p->next);
+    if (t < p->next.start - by)
+        return false;
+    char from[64], span[24];
+    p->early.start = p->next.start;
+    p->early.by = by;
+    out->kind = AS_FLOOR;
+    out->count = p->count;
+    policy_reason(out, "at least %d, begun %s early to serve from %s", p->count,
+                  as_time_text(by * 1000, span, sizeof span),
+                  schedule_text(p->tz, p->next.start, t, from, sizeof from));
+    return true;
+}
+
+/* The same windows, longer by the release: the end of the last of them tells how far it has come. */
+static bool releases(const struct floor_policy *p, int64_t t, struct as_proposal *out)
+{
+    struct schedule longer = p->schedule;
+    struct schedule_window w;
+    longer.duration += p->release;
+    if (p->release <= 0 || !schedule_inside(&longer, t, &w))
+        return false;
+    char at[64], to[64];
+    out->kind = AS_FLOOR;
+    out->count = (int)((p->count * (w.end - t) + p->release - 1) / p->release);
+    policy_reason(out, "at least %d of %d: ended %s, released until %s", out->count, p->count,
+                  schedule_text(p->tz, w.end - p->release, t, at, sizeof at),
+                  schedule_text(p->tz, w.end, t, to, sizeof to));
+    return true;
+}
+
 static void floor_decide(void *state, const struct as_view *view, struct as_proposal *out)
 {
     struct floor_policy *p = state;
@@ -174,6 +237,8 @@ static void floor_decide(void *state, const struct as_view *view, struct as_prop
         policy_reason(out, "at least %d from %s until %s", p->count,
                       schedule_text(p->tz, w.start, t, from, sizeof from),
                       schedule_text(p->tz, w.end, t, to, sizeof to));
+    } else if (begins_early(p, view, t, out) || releases(p, t, out)) {
+        return;
     } else if (next_window(p, t)) {
         policy_reason(out, "next from %s, at least %d",
                       schedule_text(p->tz, p->next.start, t, from, sizeof from), p->count);

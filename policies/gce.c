@@ -21,7 +21,12 @@ static const char *const modes[] = { "on", "only_scale_out", NULL };
 static const struct as_option options[] = {
     BASELINE_OPTIONS("60%"),
     BASELINE_WINDOW_OPTION,
-    { .name = "period", .type = AS_OPT_DURATION, .def = "10s", .min = 1000, .max = 600000, .help = "how often it decides" },
+    { .name = "period",
+      .type = AS_OPT_DURATION,
+      .def = "10s",
+      .min = 1000,
+      .max = 600000,
+      .help = "how often it decides" },
     { .name = "stabilization",
       .type = AS_OPT_DURATION,
       .def = "10m",
@@ -64,12 +69,14 @@ static int gce_init(void *state, const struct as_settings *settings, struct as_e
     g->control_share = as_settings_num(settings, "control_percent");
     g->controls = g->control_window > 0;
     if (!g->controls && (g->control_count || as_settings_has(settings, "control_percent")))
-        return as_settings_fail(settings, "control_window", err, "is needed beside control_count or control_percent");
+        return as_settings_fail(settings, "control_window", err,
+                                "is needed beside control_count or control_percent");
     if (g->control_count && as_settings_has(settings, "control_percent"))
-        return as_settings_fail(settings, "control_percent", err, "give either control_count or control_percent");
+        return as_settings_fail(settings, "control_percent", err,
+                                "give either control_count or control_percent");
     g->only_out = strcmp(as_settings_str(settings, "mode"), "on") != 0;
-    return baseline_past_init(&g->past, g->stabilise > g->control_window ? g->stabilise : g->control_window, g->period,
-                              err);
+    return baseline_past_init(&g->past, g->stabilise > g->control_window ? g->stabilise : g->control_window,
+                              g->period, err);
 }
 
 static void gce_fini(void *state)

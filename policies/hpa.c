@@ -47,14 +47,24 @@ static const struct as_option limit_options[] = {
       .min = 1,
       .max = POLICY_COUNT_MAX,
       .help = "by how much the size may change within the period" },
-    { .name = "period", .type = AS_OPT_DURATION, .def = "15s", .min = 1000, .max = 1800000, .help = "the period" },
+    { .name = "period",
+      .type = AS_OPT_DURATION,
+      .def = "15s",
+      .min = 1000,
+      .max = 1800000,
+      .help = "the period" },
     { 0 },
 };
 
 static const struct as_option options[] = {
     BASELINE_OPTIONS("70%"),
     BASELINE_WINDOW_OPTION,
-    { .name = "sync", .type = AS_OPT_DURATION, .def = "15s", .min = 1000, .max = 600000, .help = "how often it decides" },
+    { .name = "sync",
+      .type = AS_OPT_DURATION,
+      .def = "15s",
+      .min = 1000,
+      .max = 600000,
+      .help = "how often it decides" },
     { .name = "tolerance_up",
       .type = AS_OPT_PERCENT,
       .def = "10%",
@@ -68,7 +78,8 @@ static const struct as_option options[] = {
     { .name = "behavior",
       .type = AS_OPT_BOOL,
       .def = "false",
-      .help = "whether the resource has a behavior section: only then up_window, select and the limits hold" },
+      .help =
+          "whether the resource has a behavior section: only then up_window, select and the limits hold" },
     { .name = "up_window",
       .type = AS_OPT_DURATION,
       .def = "0s",
@@ -83,12 +94,14 @@ static const struct as_option options[] = {
       .type = AS_OPT_CHOICE,
       .def = "max",
       .choices = selects,
-      .help = "which limit holds for growth: that of the largest change, of the smallest, or no change at all" },
+      .help =
+          "which limit holds for growth: that of the largest change, of the smallest, or no change at all" },
     { .name = "down_select",
       .type = AS_OPT_CHOICE,
       .def = "max",
       .choices = selects,
-      .help = "which limit holds for shrinking: that of the largest change, of the smallest, or no change at all" },
+      .help = "which limit holds for shrinking: that of the largest change, of the smallest, or no change at "
+              "all" },
     { .name = "up_limits",
       .type = AS_OPT_LIST,
       .sub = limit_options,
@@ -191,7 +204,8 @@ static int limit_of(const struct hpa *h, const struct as_view *view, bool grow)
         int64_t begin = (int64_t)view->current - changed(&h->up, view->now, l->period) +
                         changed(&h->down, view->now, l->period);
         int start = begin < 0 ? 0 : (int)begin;
-        int n = grow ? hpa_limit_up(start, l->percent, l->value) : hpa_limit_down(start, l->percent, l->value);
+        int n =
+            grow ? hpa_limit_up(start, l->percent, l->value) : hpa_limit_down(start, l->percent, l->value);
         bool largest = grow == (d->select == SELECT_MAX);
         if (i == 0 || (largest ? n > best : n < best))
             best = n;
@@ -250,7 +264,8 @@ static void hpa_decide(void *state, const struct as_view *view, struct as_propos
     }
     int want = view->current > view->max ? view->max : view->min;
     if (view->current > view->max || view->current < view->min) {
-        policy_reason(out, "%d is outside of %d to %d: want %d at once", view->current, view->min, view->max, want);
+        policy_reason(out, "%d is outside of %d to %d: want %d at once", view->current, view->min, view->max,
+                      want);
     } else if (view->current > 0 && view->serving == 0) {
         want = view->current;
         policy_reason(out, "no pod is ready (%d on their way): want %d, no change", view->pending, want);
@@ -259,8 +274,8 @@ static void hpa_decide(void *state, const struct as_view *view, struct as_propos
         int rec = stabilise(h, view, raw);
         want = rate_limit(h, view, rec);
         note_change(h, view, want);
-        policy_reason(out, "%.60s %s / %s per pod: %d asked, %d stabilised, %d within the rates", h->base.metric,
-                      policy_num(load).s, policy_num(h->base.unit).s, raw, rec, want);
+        policy_reason(out, "%.60s %s / %s per pod: %d asked, %d stabilised, %d within the rates",
+                      h->base.metric, policy_num(load).s, policy_num(h->base.unit).s, raw, rec, want);
     }
     baseline_want(&h->base, view, want, out);
 }

@@ -50,10 +50,12 @@ int hpa_replicas(const struct hpa_pods *p)
 
 int hpa_limit_up(int start, bool percent, int value)
 {
-    return percent ? hpa_whole(ceil((double)start * (1.0 + (double)value / 100.0))) : policy_clamp((int64_t)start + value);
+    return percent ? hpa_whole(ceil((double)start * (1.0 + (double)value / 100.0)))
+                   : policy_clamp((int64_t)start + value);
 }
 
 int hpa_limit_down(int start, bool percent, int value)
 {
-    return percent ? hpa_whole((double)start * (1.0 - (double)value / 100.0)) : policy_clamp((int64_t)start - value);
+    return percent ? hpa_whole((double)start * (1.0 - (double)value / 100.0))
+                   : policy_clamp((int64_t)start - value);
 }

@@ -15,7 +15,12 @@ struct kpa {
 
 static const struct as_option options[] = {
     BASELINE_OPTIONS("70%"),
-    { .name = "period", .type = AS_OPT_DURATION, .def = "2s", .min = 1000, .max = 60000, .help = "how often it decides" },
+    { .name = "period",
+      .type = AS_OPT_DURATION,
+      .def = "2s",
+      .min = 1000,
+      .max = 60000,
+      .help = "how often it decides" },
     { .name = "stable_window",
       .type = AS_OPT_DURATION,
       .def = "60s",
@@ -89,7 +94,8 @@ static double clamp(double x, double low, double high)
     return x < low ? low : x > high ? high : x;
 }
 
-int kpa_want(struct kpa_memory *m, const struct kpa_rates *r, as_time now, int ready, const double averages[2])
+int kpa_want(struct kpa_memory *m, const struct kpa_rates *r, as_time now, int ready,
+             const double averages[2])
 {
     ready = ready > 1 ? ready : 1;
     if (!m->seen && ready > 1)
@@ -140,9 +146,9 @@ static void kpa_decide(void *state, const struct as_view *view, struct as_propos
         want = baseline_past_max(&k->past, view->now - k->delay + 1, raw);
         baseline_past_add(&k->past, view->now, raw);
     }
-    policy_words(out, k->base.metric, " ", policy_num(averages[0]).s, " slow, ", policy_num(averages[1]).s, " fast / ",
-                 policy_num(k->rates.target).s, " per instance, ", k->memory.panic ? "in panic" : "stable", ": want ",
-                 policy_num(want).s, NULL);
+    policy_words(out, k->base.metric, " ", policy_num(averages[0]).s, " slow, ", policy_num(averages[1]).s,
+                 " fast / ", policy_num(k->rates.target).s, " per instance, ",
+                 k->memory.panic ? "in panic" : "stable", ": want ", policy_num(want).s, NULL);
     baseline_want(&k->base, view, want, out);
 }
 

@@ -1,11 +1,24 @@
-/* Target tracking: as many instances as hold the metric at its target. Must never plan a shrink while
- * those that serve are at or over their target, nor on data that is old or incomplete. */
+/* Target tracking: as many instances as hold the metric at its target; what waits counts as load, and a fast window
+ * beside the slow one answers a flash crowd. Must never plan a shrink while those that serve are at or over their
+ * target, nor on data that is old or incomplete. */
 #include <stdio.h>
 
 #include "common.h"
 
+#define INPUT_QUEUE 1
+
+struct panic {
+    bool on;
+    as_time since; /* the fast window last called for it */
+    int most;      /* no fewer while it lasts */
+};
+
 struct target {
-    struct policy_metric metric;
+    struct policy_metric metric, fast; /* fast.window 0: no fast window */
+    const char *queue;                 /* NULL: none */
+    double drain;                      /* seconds in which what waits shall be served; 0: added as it is */
+    double panic_threshold;
+    struct panic panic;
     double per_instance; /* what one instance carries, in the metric's unit */
     double tolerance;
     bool mean; /* the metric is already a mean per serving instance */
@@ -33,8 +46,52 @@ static const struct as_option options[] = {
       .type = AS_OPT_BOOL,
       .def = "true",
       .help = "false: never agrees to fewer instances, whatever other policies say" },
+    { .name = "queue",
+      .type = AS_OPT_METRIC,
+      .help = "what waits, in the whole group: counts as load, so that a full tier is not taken for a content one; "
+              "needs per_instance" },
+    { .name = "drain_time",
+      .type = AS_OPT_DURATION,
+      .min = 100,
+      .max = 3600000,
+      .help = "the metric is a rate per second: queue / drain_time is added, so that what waits is served in this "
+              "time; not given: the metric counts what is under way, and queue is added as it is" },
+    { .name = "panic_window",
+      .type = AS_OPT_DURATION,
+      .min = 1000,
+      .max = 3600000,
+      .help = "a second look over this shorter window, for flash crowds; not given: none" },
+    { .name = "panic_threshold",
+      .type = AS_OPT_PERCENT,
+      .def = "200%",
+      .min = 1.1,
+      .max = 100,
+      .help = "panic when the panic_window calls for this part of the present size: the larger of both windows is "
+              "wanted, and no fewer until window has passed" },
     { 0 },
 };
+
+static int read_queue(struct target *t, const struct as_settings *settings, struct as_error *err)
+{
+    t->queue = as_settings_str(settings, "queue");
+    t->drain = (double)as_settings_ms(settings, "drain_time") / 1000;
+    if (t->queue && t->mean)
+        return as_settings_fail(settings, "queue", err,
+                                "needs per_instance: what waits cannot be added to a mean per instance");
+    if (!t->queue && t->drain > 0)
+        return as_settings_fail(settings, "drain_time", err, "needs queue: the metric of what waits");
+    return AS_OK;
+}
+
+static int read_panic(struct target *t, const struct as_settings *settings, struct as_error *err)
+{
+    t->panic_threshold = as_settings_num(settings, "panic_threshold");
+    t->fast = t->metric;
+    t->fast.window = as_settings_ms(settings, "panic_window");
+    if (t->fast.window && t->fast.window >= t->metric.window)
+        return as_settings_fail(settings, "panic_window", err, "must be shorter than window");
+    return AS_OK;
+}
 
 static int target_init(void *state, const struct as_settings *settings, struct as_error *err)
 {
@@ -52,13 +109,33 @@ static int target_init(void *state, const struct as_settings *settings, struct a
     t->per_instance = as_settings_num(settings, mean ? "average" : "per_instance");
     t->tolerance = as_settings_num(settings, "tolerance");
     t->scale_in = as_settings_bool(settings, "scale_in");
-    return AS_OK;
+    int rc = read_queue(t, settings, err);
+    return rc ? rc : read_panic(t, settings, err);
 }
 
-/* The whole load, in the metric's unit. A mean counts for the instances it was formed of. */
-static double load_of(const struct target *t, const struct as_view *view, double value)
+/* --- load ---------------------------------------------------------------------------------------- */
+
+struct load {
+    double value, queue; /* as measured */
+    double need;         /* instances */
+    bool partial;        /* a lower bound */
+};
+
+/* What is asked of the group by `value`, seen over the window of `m`. A mean counts for the instances it was formed
+ * of. A queue that is not measured now may hold anything. */
+static struct load load_of(const struct target *t, const struct as_view *view, const struct policy_metric *m,
+                           const struct as_reading *r)
 {
-    return value <= 0 ? 0 : t->mean ? value * view->serving : value;
+    struct load l = { .value = r->value, .partial = r->partial };
+    double all = r->value <= 0 ? 0 : t->mean ? r->value * view->serving : r->value;
+    if (t->queue) {
+        struct as_reading q = policy_input(view, INPUT_QUEUE, m->aggregate, m->window, m->quantile);
+        l.partial = l.partial || q.fresh != AS_FRESH || q.partial;
+        l.queue = q.fresh == AS_FRESH && q.value > 0 ? q.value : 0;
+        all += t->drain > 0 ? l.queue / t->drain : l.queue;
+    }
+    l.need = all / t->per_instance;
+    return l;
 }
 
 static bool within(const struct target *t, double ratio)
@@ -66,20 +143,45 @@ static bool within(const struct target *t, double ratio)
     return ratio >= 1 - t->tolerance - POLICY_EPSILON && ratio <= 1 + t->tolerance + POLICY_EPSILON;
 }
 
-static void explain(const struct target *t, const struct as_view *view, double value, double need, int want,
+static void explain(const struct target *t, const struct as_view *view, const struct load *l, int want,
                     struct as_proposal *out, const char *why)
 {
-    char times[32] = "";
+    char times[32] = "", queue[96] = "";
     if (t->mean)
         snprintf(times, sizeof times, " x %d serving", view->serving);
-    policy_words(out, t->metric.name, " ", policy_num(value).s, times, " / ", policy_num(t->per_instance).s,
-                 " per instance = ", policy_num(need).s, ": want ", policy_num(want).s, *why ? ", " : "", why,
-                 NULL);
+    if (t->queue && t->drain > 0)
+        snprintf(queue, sizeof queue, " + %s waiting / %ss", policy_num(l->queue).s, policy_num(t->drain).s);
+    else if (t->queue)
+        snprintf(queue, sizeof queue, " + %s waiting", policy_num(l->queue).s);
+    policy_words(out, t->metric.name, " ", policy_num(l->value).s, times, queue, " / ",
+                 policy_num(t->per_instance).s, " per instance = ", policy_num(l->need).s, ": want ",
+                 policy_num(want).s, *why ? ", " : "", why, NULL);
+}
+
+/* The fast window beside the slow one: may only raise `want`. Never down before the slow window has seen it too. */
+static int panic_raises(struct target *t, const struct as_view *view, int want)
+{
+    struct panic *p = &t->panic;
+    const struct policy_metric *m = &t->fast;
+    struct as_reading r = policy_input(view, 0, m->aggregate, m->window, m->quantile);
+    struct load l = load_of(t, view, m, &r);
+    int fast = policy_ceil(l.need);
+    if (fast >= t->panic_threshold * (view->current > 0 ? view->current : 1) * (1 - POLICY_EPSILON)) {
+        p->on = true;
+        p->since = view->now;
+    } else if (p->on && view->now - p->since > t->metric.window) {
+        *p = (struct panic){ 0 };
+    }
+    if (!p->on)
+        return want;
+    want = want > fast ? want : fast;
+    p->most = p->most > want ? p->most : want;
+    return p->most;
 }
 
 static void target_decide(void *state, const struct as_view *view, struct as_proposal *out)
 {
-    const struct target *t = state;
+    struct target *t = state;
     struct as_reading r;
     if (!policy_metric_read(&t->metric, view, &r, out))
         return;
@@ -89,35 +191,44 @@ static void target_decide(void *state, const struct as_view *view, struct as_pro
                       t->metric.name, view->pending);
         return;
     }
-    double load = load_of(t, view, r.value), need = load / t->per_instance;
-    int want = policy_ceil(need);
+    struct load l = load_of(t, view, &t->metric, &r);
+    int want = policy_ceil(l.need);
     const char *why = "";
-    if (view->current > 0 && within(t, need / view->current)) {
+    out->blind = l.partial;
+    if (view->current > 0 && within(t, l.need / view->current)) {
         want = view->current;
         why = "within tolerance";
-    } else if (want < view->current && view->pending > 0 && need >= view->serving * (1 - POLICY_EPSILON)) {
+    } else if (want < view->current && view->pending > 0 && l.need >= view->serving * (1 - POLICY_EPSILON)) {
         want = view->current; /* those that serve are full: what is on its way is still needed */
         why = "no fewer while the serving ones are full";
-    } else if (want < view->current && r.partial) {
+    } else if (want < view->current && l.partial) {
         want = view->current;
         why = "no fewer on partial data";
     } else if (want < view->current && !t->scale_in) {
         why = "but scale_in is off: left to the other policies";
     }
+    int raised = t->fast.window ? panic_raises(t, view, want) : want;
+    if (raised > want) {
+        want = raised;
+        why = "panic: a flash crowd in the fast window";
+    }
     bool silent = want < view->current && !t->scale_in;
     out->kind = silent ? AS_ABSTAIN : AS_WANT;
     out->count = silent ? 0 : want;
-    explain(t, view, r.value, need, want, out, why);
+    explain(t, view, &l, want, out, why);
 }
 
 static bool target_sustains(const void *state, const struct as_view *view, int count)
 {
     const struct target *t = state;
-    double value;
-    if (!policy_metric_whole(&t->metric, view, &value) || (t->mean && view->serving == 0))
+    const struct policy_metric *m = &t->metric;
+    struct as_reading r = policy_input(view, 0, m->aggregate, m->window, m->quantile);
+    if (r.fresh != AS_FRESH || (t->mean && view->serving == 0))
         return false;
-    double need = load_of(t, view, value) / t->per_instance;
-    return count > 0 ? need / count <= 1 + t->tolerance + POLICY_EPSILON : need <= 0;
+    struct load l = load_of(t, view, m, &r);
+    if (l.partial || (t->panic.on && count < t->panic.most))
+        return false;
+    return count > 0 ? l.need / count <= 1 + t->tolerance + POLICY_EPSILON : l.need <= 0;
 }
 
 const struct as_policy_type as_policy_target = {

@@ -185,8 +185,7 @@ static void plan_serving(struct planner *p, const struct instance *i)
     if (plan_dead(p, i))
         return;
     plan_admit(p, i, false); /* out of rotation while SERVING is an operator's hand: left alone */
-    if (p->g->cfg->balancer.weigh)
-        plan_weights(p, i);
+    plan_weights(p, i);
 }
 
 static void plan_draining(struct planner *p, const struct instance *i)

@@ -245,8 +245,7 @@ void reconcile_pool(struct group *g, struct op *op)
         qsort(op->members.items, op->members.count, sizeof *op->members.items, by_id);
     take_members(g, op);
     find_strangers(g, op);
-    if (g->cfg->balancer.weigh)
-        weigh_pool(g, op->index);
+    weigh_pool(g, op->index);
 }
 
 /* --- doubt ------------------------------------------------------------------------------------------ */

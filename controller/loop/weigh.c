@@ -49,7 +49,7 @@ static struct pace newest(const struct membership *m)
     double n = m->served - m->mark_served, over = m->response_over;
     if (!(over > 0)) /* the balancer does not say: taken at its word */
         return (struct pace){ m->response_ms, m->response_ms, 1 };
-    double share = m->served > over ? 1 - exp(-n / over) : n / over;
+    double share = m->mark_served == 0 ? 1 : m->served > over ? 1 - exp(-n / over) : n / over;
     if (n < WORK_LEAST || !(share > 0))
         return (struct pace){ 0, INFINITY, 0 };
     double ms = m->mark_ms + (m->response_ms - m->mark_ms) / share, error = 1 / share;
@@ -105,7 +105,7 @@ static double drift(double from)
 
 static void weigh_member(struct membership *m, double median, as_time now, as_time interval)
 {
-    double from = m->weigh > 0 ? m->weigh : WEIGHT_USUAL;
+    double from = m->weigh > 0 ? m->weigh : m->weight > 0 ? m->weight : WEIGHT_USUAL;
     bool idle = now - m->worked_at > IDLE_INTERVALS * interval;
     double by = judge(m, median);
     if (by == 1 && (m->alike || idle))
@@ -117,11 +117,13 @@ static void weigh_member(struct membership *m, double median, as_time now, as_ti
 void weigh_pool(struct group *g, int pool)
 {
     as_time now = g->engine->now, interval = g->engine->cfg->interval;
-    double median = median_response(g, pool);
+    double median = g->cfg->balancer.weigh ? median_response(g, pool) : 0;
     for (struct instance *i = g->instances; i; i = i->next) {
         struct membership *m = &i->pools[pool];
-        if (m->served < m->mark_served ||
-            !measured(i, pool)) /* the balancer was restarted, or it is not there */
+        if (!g->cfg->balancer.weigh) /* nor what is left of the time when it was */
+            m->weigh = m->weigh > 0 ? WEIGHT_USUAL : 0;
+        else if (m->served < m->mark_served ||
+                 !measured(i, pool)) /* the balancer was restarted, or it is not there */
             mark(m);
         else if (median > 0 && now - m->weighed_at >= interval)
             weigh_member(m, median, now, interval);

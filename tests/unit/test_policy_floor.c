@@ -177,6 +177,69 @@ static void date_and_time_is_just_once(void **unused)
     kit_free(k);
 }
 
+static void ready_at_start_means_ordered_one_lead_before(void **unused)
+{
+    (void)unused;
+    struct kit *k = FLOOR("start = \"20:00\"; duration = \"1h\"; timezone = \"Europe/Berlin\";");
+    k->view.lead = 88500; /* and a tick of two seconds: 90.5, so 91 */
+    assert_window(k, "2026-11-27 18:58:29", "2026-11-27 20:00:00");
+    assert_string_equal(look_at(k, "2026-11-27 18:59:00").reason,
+                        "at least 8, begun 1m31s early to serve from Fri 27 Nov 20:00 CET");
+    kit_free(k);
+    k = FLOOR("start = \"02:30\"; duration = \"1h\"; timezone = \"Europe/Berlin\";");
+    k->view.lead = 58000;
+    assert_window(k, "2026-03-29 00:59:00", "2026-03-29 02:00:00"); /* before the skip; it starts after it */
+    assert_window(k, "2026-10-25 00:29:00", "2026-10-25 01:30:00"); /* the first of two */
+    kit_free(k);
+    k = FLOOR("start = \"20:00\"; duration = \"1h\"; ready = false;");
+    k->view.lead = 88500;
+    assert_window(k, "2026-11-27 20:00:00", "2026-11-27 21:00:00");
+    kit_free(k);
+}
+
+static void lead_that_varies_never_takes_a_begun_window_back(void **unused)
+{
+    (void)unused;
+    struct kit *k = FLOOR("start = \"20:00\"; duration = \"1h\";");
+    k->view.lead = 300000;
+    assert_false(inside(k, "2026-11-27 19:54:00"));
+    assert_true(inside(k, "2026-11-27 19:55:00"));
+    k->view.lead = 10000; /* the launches were quick: the measure falls at once */
+    assert_true(inside(k, "2026-11-27 19:55:02"));
+    assert_true(inside(k, "2026-11-27 19:59:59"));
+    assert_true(inside(k, "2026-11-27 20:30:00"));
+    assert_false(inside(k, "2026-11-27 21:00:00"));
+    assert_false(inside(k, "2026-11-28 19:59:00")); /* the next one has its own */
+    assert_true(inside(k, "2026-11-28 19:59:48"));
+    k->view.lead = 600000; /* slower than thought: earlier */
+    assert_true(inside(k, "2026-11-29 19:50:00"));
+    assert_false(inside(k, "2026-11-29 12:00:00")); /* a clock set back is still no reason */
+    kit_free(k);
+}
+
+static void release_falls_in_a_straight_line_after_the_end(void **unused)
+{
+    (void)unused;
+    struct kit *k = FLOOR("start = \"20:00\"; duration = \"1h\"; release = \"40m\";");
+    assert_window(k, "2026-11-27 20:00:00", "2026-11-27 21:40:00");
+    assert_int_equal(look_at(k, "2026-11-27 20:59:59").count, 8);
+    assert_int_equal(look_at(k, "2026-11-27 21:00:00").count, 8);
+    assert_int_equal(look_at(k, "2026-11-27 21:05:00").count, 7);
+    assert_int_equal(look_at(k, "2026-11-27 21:20:00").count, 4);
+    assert_int_equal(look_at(k, "2026-11-27 21:39:59").count, 1);
+    assert_string_equal(look_at(k, "2026-11-27 21:20:00").reason,
+                        "at least 4 of 8: ended Fri 27 Nov 21:00 UTC, released until Fri 27 Nov 21:40 UTC");
+    k->view.lead = 0;
+    assert_string_equal(look_at(k, "2026-11-27 21:40:00").reason, "next from Sat 28 Nov 20:00 UTC, at least 8");
+    kit_free(k);
+    k = FLOOR("start = \"20:00\"; duration = \"23h\"; release = \"2h\";");
+    k->view.lead = 598000; /* the next one begins while this one is released */
+    assert_int_equal(look_at(k, "2026-11-28 19:30:00").count, 6);
+    assert_int_equal(look_at(k, "2026-11-28 19:50:00").count, 8);
+    assert_int_equal(look_at(k, "2026-11-28 20:00:00").count, 8);
+    kit_free(k);
+}
+
 static void schedules_that_cannot_be_are_refused(void **unused)
 {
     (void)unused;
@@ -321,6 +384,9 @@ int main(void)
         cmocka_unit_test(dates_once_and_yearly),
         cmocka_unit_test(leap_day_comes_in_leap_years_only),
         cmocka_unit_test(date_and_time_is_just_once),
+        cmocka_unit_test(ready_at_start_means_ordered_one_lead_before),
+        cmocka_unit_test(lead_that_varies_never_takes_a_begun_window_back),
+        cmocka_unit_test(release_falls_in_a_straight_line_after_the_end),
         cmocka_unit_test(schedules_that_cannot_be_are_refused),
         cmocka_unit_test(calendar_agrees_with_the_c_library),
         cmocka_unit_test(zones_agree_with_the_c_library),

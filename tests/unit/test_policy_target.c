@@ -177,6 +177,113 @@ static void sustains_says_whether_fewer_would_ask_again(void **unused)
     kit_free(k);
 }
 
+#define PANIC "metric = \"lb.web.load\"; per_instance = 70.0; window = \"60s\"; panic_window = \"6s\";"
+
+/* Ticks of 2 s for `seconds` at this load; the last want. */
+static int kit_run(struct kit *k, double value, int seconds, int serving)
+{
+    int want = -1;
+    for (int i = 0; i < seconds; i += 2)
+        want = kit_want(k, value, serving, 0);
+    return want;
+}
+
+static void flash_crowd_is_answered_by_the_fast_window_and_held(void **unused)
+{
+    (void)unused;
+    struct kit *k = kit_new(&as_policy_target, PANIC);
+    assert_int_equal(kit_run(k, 300, 60, 5), 5); /* 4.3: 0.86 of 5, so 5 */
+    kit_tick(k, 800, 5, 0);
+    kit_tick(k, 800, 5, 0);
+    struct as_proposal p = kit_tick(k, 800, 5, 0); /* 800 / 70 = 11.4: 12 is 2.4 times 5; the slow one says 5 */
+    assert_int_equal(p.count, 12);
+    assert_non_null(strstr(p.reason, "want 12, panic: a flash crowd"));
+    assert_int_equal(kit_run(k, 100, 60, 12), 12); /* gone at once, and still held until the minute has passed */
+    assert_false(k->type->sustains(k->state, &k->view, 11));
+    assert_int_equal(kit_run(k, 100, 8, 12), 2);
+    assert_true(k->type->sustains(k->state, &k->view, 2));
+    kit_free(k);
+}
+
+static void fast_window_alone_never_shrinks_nor_answers_a_small_rise(void **unused)
+{
+    (void)unused;
+    struct kit *k = kit_new(&as_policy_target, PANIC);
+    assert_int_equal(kit_run(k, 700, 60, 10), 10);
+    assert_int_equal(kit_run(k, 0, 6, 10), 10); /* 9.3 by the slow window: within tolerance */
+    assert_int_equal(kit_run(k, 1300, 6, 10), 10); /* 18.6 by the fast one: not twice 10 */
+    kit_free(k);
+    k = kit_new(&as_policy_target, PANIC "panic_threshold = \"150%\";");
+    assert_int_equal(kit_run(k, 700, 60, 10), 10);
+    assert_int_equal(kit_run(k, 1300, 6, 10), 19);
+    kit_free(k);
+}
+
+static void larger_flash_crowd_within_the_panic_raises_it_further(void **unused)
+{
+    (void)unused;
+    struct kit *k = kit_new(&as_policy_target, PANIC);
+    assert_int_equal(kit_run(k, 300, 60, 5), 5);
+    assert_int_equal(kit_run(k, 800, 6, 5), 12);
+    assert_int_equal(kit_run(k, 1200, 6, 12), 18);
+    assert_int_equal(kit_run(k, 700, 20, 18), 18);
+    kit_free(k);
+}
+
+/* A second input beside the kit's. */
+static struct as_series *kit_queue(struct kit *k)
+{
+    struct as_series *q = series_new("lb.web.queue", 100, 10 * AS_SECOND);
+    assert_non_null(q);
+    k->inputs[1] = q;
+    k->view.input_count = 2;
+    return q;
+}
+
+static void what_waits_is_demand_so_that_a_full_tier_is_not_content(void **unused)
+{
+    (void)unused;
+    struct kit *k = kit_new(&as_policy_target, TOTAL "queue = \"lb.web.queue\";"); /* sessions */
+    struct as_series *q = kit_queue(k);
+    series_push(q, k->view.now + 2000, 0, false);
+    assert_int_equal(kit_want(k, 160, 4, 0), 4); /* just content */
+    series_push(q, k->view.now + 2000, 200, false);
+    struct as_proposal p = kit_tick(k, 160, 4, 0); /* 360 / 40 */
+    assert_int_equal(p.count, 9);
+    assert_string_equal(p.reason, "lb.web.load 160 + 200 waiting / 40 per instance = 9: want 9");
+    assert_false(k->type->sustains(k->state, &k->view, 4));
+    assert_true(k->type->sustains(k->state, &k->view, 9));
+    kit_free(k);
+    series_free(q);
+    k = kit_new(&as_policy_target, TOTAL "queue = \"lb.web.queue\"; drain_time = \"10s\";"); /* a rate */
+    q = kit_queue(k);
+    series_push(q, k->view.now + 2000, 1000, false);
+    p = kit_tick(k, 160, 4, 0); /* 160 + 1000 / 10 = 260 */
+    assert_int_equal(p.count, 7);
+    assert_string_equal(p.reason, "lb.web.load 160 + 1000 waiting / 10s / 40 per instance = 6.5: want 7");
+    kit_free(k);
+    series_free(q);
+}
+
+static void queue_not_measured_never_shrinks(void **unused)
+{
+    (void)unused;
+    struct kit *k = kit_new(&as_policy_target, TOTAL "queue = \"lb.web.queue\";");
+    struct as_series *q = kit_queue(k);
+    struct as_proposal p = kit_tick(k, 40, 4, 0);
+    assert_int_equal(p.kind, AS_WANT);
+    assert_int_equal(p.count, 4);
+    assert_true(p.blind);
+    assert_false(k->type->sustains(k->state, &k->view, 4));
+    assert_int_equal(kit_want(k, 400, 4, 0), 10);
+    series_push(q, k->view.now + 2000, 0, false);
+    p = kit_tick(k, 40, 4, 0);
+    assert_int_equal(p.count, 1);
+    assert_false(p.blind);
+    kit_free(k);
+    series_free(q);
+}
+
 static void contradictory_settings_are_refused(void **unused)
 {
     (void)unused;
@@ -185,6 +292,11 @@ static void contradictory_settings_are_refused(void **unused)
     kit_refused(&as_policy_target, "metric = \"a.b\"; per_instance = 0.0;", "per_instance");
     kit_refused(&as_policy_target, "per_instance = 1.0;", "metric");
     kit_refused(&as_policy_target, TOTAL "aggregate = \"median\";", "aggregate");
+    kit_refused(&as_policy_target, TOTAL "panic_window = \"6s\";", "shorter than window");
+    kit_refused(&as_policy_target, TOTAL "window = \"6s\"; panic_window = \"6s\";", "shorter than window");
+    kit_refused(&as_policy_target, TOTAL "panic_threshold = \"100%\";", "panic_threshold");
+    kit_refused(&as_policy_target, MEAN "queue = \"lb.web.queue\";", "needs per_instance");
+    kit_refused(&as_policy_target, TOTAL "drain_time = \"5s\";", "needs queue");
 }
 
 int main(void)
@@ -201,6 +313,11 @@ int main(void)
         cmocka_unit_test(without_scale_in_it_leaves_fewer_to_the_others),
         cmocka_unit_test(window_aggregates_as_told),
         cmocka_unit_test(sustains_says_whether_fewer_would_ask_again),
+        cmocka_unit_test(flash_crowd_is_answered_by_the_fast_window_and_held),
+        cmocka_unit_test(fast_window_alone_never_shrinks_nor_answers_a_small_rise),
+        cmocka_unit_test(larger_flash_crowd_within_the_panic_raises_it_further),
+        cmocka_unit_test(what_waits_is_demand_so_that_a_full_tier_is_not_content),
+        cmocka_unit_test(queue_not_measured_never_shrinks),
         cmocka_unit_test(contradictory_settings_are_refused),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

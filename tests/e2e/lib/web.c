@@ -5,7 +5,9 @@
  *   /healthz     200 when warm                       WEB_PORT        8080
  *   /slow/MS     200 after MS milliseconds           WEB_SERVICE_MS  0: time any other path takes
  *   any other    200 after WEB_SERVICE_MS            WEB_WARMUP_MS   0: 500 until then; -1: for ever
- *                                                    WEB_ADDRESS     0.0.0.0 */
+ *                                                    WEB_ADDRESS     0.0.0.0
+ *                                                    WEB_NAME        of the host: who answered
+ *   WEB_SLOW names a file; while it holds "NAME MS", every path of the instance of that name takes MS longer. */
 #include <arpa/inet.h>
 #include <netinet/tcp.h>
 #include <pthread.h>
@@ -42,12 +44,25 @@ static void nap(long ms)
     }
 }
 
+static long slowness(void)
+{
+    const char *path = getenv("WEB_SLOW");
+    char name[65] = "";
+    long ms = 0;
+    FILE *f = path ? fopen(path, "re") : NULL;
+    if (f && (fscanf(f, "%64s %ld", name, &ms) != 2 || strcmp(name, host) != 0))
+        ms = 0;
+    if (f)
+        fclose(f);
+    return ms;
+}
+
 static int answer(int fd, const char *path)
 {
     int warm = warmup_ms >= 0 && now_ms() - started_ms >= warmup_ms, n;
     char text[512];
     if (warm && strncmp(path, "/healthz", 8) != 0)
-        nap(strncmp(path, "/slow/", 6) == 0 ? strtol(path + 6, NULL, 10) : service_ms);
+        nap(strncmp(path, "/slow/", 6) == 0 ? strtol(path + 6, NULL, 10) : service_ms + slowness());
     n = snprintf(
         text, sizeof text,
         "HTTP/1.1 %s\r\nX-Instance: %s\r\nContent-Type: text/plain\r\nContent-Length: %zu\r\n\r\n%s\n",
@@ -86,6 +101,8 @@ int main(void)
     pthread_t thread;
     signal(SIGPIPE, SIG_IGN);
     gethostname(host, sizeof host - 1);
+    if (getenv("WEB_NAME"))
+        snprintf(host, sizeof host, "%s", getenv("WEB_NAME"));
     service_ms = env_number("WEB_SERVICE_MS", 0);
     warmup_ms = env_number("WEB_WARMUP_MS", 0);
     started_ms = now_ms();
