@@ -16,8 +16,8 @@
 #define CALM 0.05            /* so little waiting means that the capacity suffices                       */
 #define CLASSES 12           /* sizes of a fleet by powers of two: large ones need less headroom         */
 #define EASE_STEP 0.01
-#define EASE_AFTER 20.0      /* calm seconds close to the limit that earn one step                       */
-#define EASE_NEAR 0.02
+#define EASE_AFTER 10.0      /* calm seconds close to the limit that earn one step                       */
+#define EASE_NEAR 0.04
 #define STEADY (30 * AS_SECOND) /* how long the fleet must be the same: longer than metrics are late  */
 #define PRICE_OUT 60.0       /* a minute of one unit is 1/60 of the price's hour                         */
 #define PRICE_IN 10.0        /* lower: a unit kept in vain is paid on the whole way                      */
@@ -44,7 +44,7 @@ struct look { /* what one tick measured */
 struct autopilot {
     const char *metric;
     double per_instance, headroom, target, price;
-    as_time hold, day; /* hold < 0: from the lead */
+    as_time hold, day;
     bool advise;
     struct experts experts;
     struct errors point, path;
@@ -79,8 +79,8 @@ static const struct as_option options[] = {
       .help = "utilisation that the expected load shall not pass, on top of all else" },
     { .name = "price", .type = AS_OPT_NUMBER, .def = "1", .max = 1e6,
       .help = "instance-hours that one minute beyond the latency goal is worth" },
-    { .name = "hold", .type = AS_OPT_DURATION, .max = 86400000,
-      .help = "how long fewer must suffice before any are given back; unset: 15s and half the lead time" },
+    { .name = "hold", .type = AS_OPT_DURATION, .def = "30s", .max = 86400000,
+      .help = "how long fewer must suffice before any are given back" },
     { .name = "day", .type = AS_OPT_DURATION, .def = "1d", .min = 60000, .max = 86400000,
       .help = "the season's length; shorter only where time is compressed, in simulations" },
     { .name = "mode", .type = AS_OPT_CHOICE, .def = "on", .choices = modes,
@@ -107,7 +107,7 @@ static int auto_init(void *state, const struct as_settings *s, struct as_error *
     a->headroom = as_settings_num(s, "headroom");
     a->target = as_settings_has(s, "target") ? as_settings_num(s, "target") : 0;
     a->price = as_settings_num(s, "price");
-    a->hold = as_settings_has(s, "hold") ? as_settings_ms(s, "hold") : -1;
+    a->hold = as_settings_ms(s, "hold");
     a->day = as_settings_ms(s, "day");
     a->advise = strcmp(as_settings_str(s, "mode"), "advise") == 0;
     a->carries = 1;
@@ -330,10 +330,9 @@ static int choose(const struct autopilot *a, const struct as_view *view, const s
     return calm > want ? calm : want;
 }
 
-static int64_t held_ticks(const struct autopilot *a, const struct as_view *view)
+static int64_t held_ticks(const struct autopilot *a)
 {
-    as_time hold = a->hold >= 0 ? a->hold : 15 * AS_SECOND + view->lead / 2;
-    int64_t n = (hold + a->tick - 1) / a->tick;
+    int64_t n = (a->hold + a->tick - 1) / a->tick;
     return n < 1 ? 1 : n > HELD_MOST ? HELD_MOST : n;
 }
 
@@ -360,7 +359,7 @@ static void tick(struct autopilot *a, const struct look *l, const struct as_view
 /* The highest choice for scaling in while the hold lasts; nothing is given back before it was watched that long. */
 static int kept_count(const struct autopilot *a, const struct as_view *view)
 {
-    int64_t n = held_ticks(a, view);
+    int64_t n = held_ticks(a);
     int keep = n > a->ticks ? view->current : a->out;
     for (int64_t k = a->ticks - n > 0 ? a->ticks - n : 0; k < a->ticks; k++)
         keep = a->ins[k % HELD_MOST] > keep ? a->ins[k % HELD_MOST] : keep;

@@ -139,7 +139,7 @@ static void count_alarms(struct aws_step *a, const struct baseline_point *p)
 static void evaluate(struct aws_step *a, const struct as_view *view, const struct baseline_point *p, int warm,
                      struct as_proposal *out)
 {
-    int n = view->current, want = a->base.has_last ? a->base.last : n;
+    int n = view->current, want = baseline_stand(&a->base, view);
     const struct aws_range *r = p->missing ? NULL : range_of(a, 100 * (p->value - a->base.target));
     const char *why = p->missing ? "a point is missing" : "no alarm";
     if (r && a->above >= a->need_points) {

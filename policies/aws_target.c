@@ -83,7 +83,7 @@ static void evaluate(struct aws_target *a, const struct as_view *view, const str
                      int warm, struct as_proposal *out)
 {
     double m = p->value, target = a->base.target;
-    int n = view->current, hold = a->base.has_last ? a->base.last : n, want = hold;
+    int n = view->current, want = baseline_stand(&a->base, view);
     const char *why = p->missing ? "a point is missing" : "no alarm";
     if (a->above >= a->high_points) {
         int need = policy_ceil(warm * m / target);

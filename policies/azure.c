@@ -100,7 +100,7 @@ static double push(struct azure *a, double value)
 
 static int apply_rules(struct azure *a, const struct as_view *view, double value, const char **why)
 {
-    int cur = view->current, hold = a->base.has_last ? a->base.last : cur;
+    int cur = view->current, hold = baseline_stand(&a->base, view);
     bool cooling = a->has_acted && view->now - a->acted < a->cooldown;
     if (value > a->high * (1 + POLICY_EPSILON)) {
         int goal = change_apply(&a->out, cur, 1);

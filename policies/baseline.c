@@ -60,6 +60,11 @@ void baseline_repeat(const struct baseline *b, const struct as_view *view, struc
                       view->current);
 }
 
+int baseline_stand(const struct baseline *b, const struct as_view *view)
+{
+    return b->has_last && b->last > view->current ? b->last : view->current;
+}
+
 void baseline_explain(const struct baseline *b, double load, const char *then, struct as_proposal *out)
 {
     policy_words(out, b->metric, " ", policy_num(load).s, " / ", policy_num(b->unit).s,

@@ -41,6 +41,8 @@ bool baseline_due(as_time *next, as_time now, as_time period);
 void baseline_want(struct baseline *b, const struct as_view *view, int count, struct as_proposal *out);
 /* What was wanted last; before that the present size. */
 void baseline_repeat(const struct baseline *b, const struct as_view *view, struct as_proposal *out);
+/* What stands when nothing acts: the size that is there, or what was wanted and is not there yet. */
+int baseline_stand(const struct baseline *b, const struct as_view *view);
 /* "LOAD / UNIT per instance = NEED", for the start of a reason. */
 void baseline_explain(const struct baseline *b, double load, const char *then, struct as_proposal *out);
 

@@ -22,8 +22,8 @@ void policy_metric_init(struct policy_metric *m, const struct as_settings *setti
     m->quantile = 0.95;
 }
 
-struct as_reading policy_input(const struct as_view *view, size_t index, enum as_aggregate how, as_time window,
-                               double quantile)
+struct as_reading policy_input(const struct as_view *view, size_t index, enum as_aggregate how,
+                               as_time window, double quantile)
 {
     if (index >= view->input_count || !view->inputs[index])
         return (struct as_reading){ .fresh = AS_NEVER };

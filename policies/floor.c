@@ -46,7 +46,8 @@ static const struct as_option options[] = {
     { .name = "ready",
       .type = AS_OPT_BOOL,
       .def = "true",
-      .help = "start is when the instances serve: they are ordered as much earlier as they take to serve; false: they "
+      .help = "start is when the instances serve: they are ordered as much earlier as they take to serve; "
+              "false: they "
               "are ordered at start" },
     { .name = "release",
       .type = AS_OPT_DURATION,
@@ -182,7 +183,8 @@ static bool next_window(struct floor_policy *p, int64_t t)
 }
 
 /* Seconds before the start of `w` at which to begin: what a launch takes, and the tick in which it is noticed. */
-static int64_t early_by(const struct floor_policy *p, const struct as_view *view, const struct schedule_window *w)
+static int64_t early_by(const struct floor_policy *p, const struct as_view *view,
+                        const struct schedule_window *w)
 {
     if (!p->ready || view->lead <= 0)
         return 0;
@@ -190,7 +192,8 @@ static int64_t early_by(const struct floor_policy *p, const struct as_view *view
     return p->early.start == w->start && p->early.by > by ? p->early.by : by;
 }
 
-static bool begins_early(struct floor_policy *p, const struct as_view *view, int64_t t, struct as_proposal *out)
+static bool begins_early(struct floor_policy *p, const struct as_view *view, int64_t t,
+                         struct as_proposal *out)
 {
     if (!next_window(p, t))
         return false;

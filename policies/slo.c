@@ -13,7 +13,7 @@
 #define LEARN_BELOW 0.9
 #define LOOKS_LEAST 10
 #define ERROR_MOST  0.25 /* relative; beyond it the time is not known well enough to size by */
-#define BOUND       2    /* standard errors: sized by the upper end of what the time may be, so early caution fades */
+#define BOUND       2 /* standard errors: sized by the upper end of what the time may be, so early caution fades */
 
 static const char *const times[] = { "response", "wait", NULL };
 
@@ -39,7 +39,8 @@ static const struct as_option options[] = {
     POLICY_METRIC_OPTIONS,
     { .name = "busy",
       .type = AS_OPT_METRIC,
-      .help = "workers busy in the whole group (sessions in service): the time of a request is learned as busy / rate" },
+      .help = "workers busy in the whole group (sessions in service): the time of a request is learned as "
+              "busy / rate" },
     { .name = "service_time",
       .type = AS_OPT_DURATION,
       .min = 1,
@@ -73,7 +74,8 @@ static const struct as_option options[] = {
       .def = "1",
       .min = 1,
       .max = 1000,
-      .help = "half the sum of the squared coefficients of variation of arrivals and services; waits are as much longer" },
+      .help = "half the sum of the squared coefficients of variation of arrivals and services; waits are as "
+              "much longer" },
     { .name = "reserve",
       .type = AS_OPT_INT,
       .def = "0",
@@ -93,11 +95,13 @@ static int slo_init(void *state, const struct as_settings *settings, struct as_e
     struct slo *s = state;
     bool given = as_settings_has(settings, "service_time"), learned = as_settings_has(settings, "busy");
     if (given && learned)
-        return as_settings_fail(settings, "service_time", err, "give either busy (it is learned) or service_time, not both");
+        return as_settings_fail(settings, "service_time", err,
+                                "give either busy (it is learned) or service_time, not both");
     if (!given && !learned)
-        return as_settings_fail(settings, "busy", err,
-                                "give the metric of busy workers, so that the time of a request can be learned, or "
-                                "service_time");
+        return as_settings_fail(
+            settings, "busy", err,
+            "give the metric of busy workers, so that the time of a request can be learned, or "
+            "service_time");
     policy_metric_init(&s->metric, settings);
     s->busy = as_settings_str(settings, "busy");
     s->service = (double)as_settings_ms(settings, "service_time") / 1000;
@@ -168,7 +172,8 @@ static struct service service_now(const struct slo *s, const struct as_view *vie
 /* Looks at what is new of both; a tier that is nearly full lets fewer through than arrive, and is no lesson. */
 static void look(struct slo *s, const struct as_view *view)
 {
-    struct as_reading rate = policy_input(view, 0, AS_LAST, 0, 0), busy = policy_input(view, INPUT_BUSY, AS_LAST, 0, 0);
+    struct as_reading rate = policy_input(view, 0, AS_LAST, 0, 0),
+                      busy = policy_input(view, INPUT_BUSY, AS_LAST, 0, 0);
     if (!s->busy || rate.fresh != AS_FRESH || busy.fresh != AS_FRESH || rate.partial || busy.partial)
         return;
     as_time at = view->now - busy.age;
@@ -193,7 +198,8 @@ static struct size size_for(const struct slo *s, const struct service *v, double
                                  .variability = s->variability } };
     z.feasible = as_queue_feasible(&z.queue, s->of, s->goal, s->miss);
     z.limit = z.feasible ? s->goal : z.queue.service;
-    z.workers = as_queue_workers(&z.queue, z.feasible ? s->of : AS_QUEUE_WAIT, z.limit, s->miss, POLICY_COUNT_MAX);
+    z.workers =
+        as_queue_workers(&z.queue, z.feasible ? s->of : AS_QUEUE_WAIT, z.limit, s->miss, POLICY_COUNT_MAX);
     if (z.workers < 0)
         z.workers = POLICY_COUNT_MAX;
     int instances = z.workers / s->workers + (z.workers % s->workers > 0);
@@ -208,26 +214,29 @@ static struct policy_text seconds(double t)
     return text;
 }
 
-static void explain(const struct slo *s, const struct service *v, const struct size *z, int want, const char *why,
-                    struct as_proposal *out)
+static void explain(const struct slo *s, const struct service *v, const struct size *z, int want,
+                    const char *why, struct as_proposal *out)
 {
     const double share = 100 * (1 - s->miss);
     char sure[96] = "", spare[48] = "";
     if (s->busy && v->looks > 0)
-        snprintf(sure, sizeof sure, " +-%s%% (%s looks)", policy_num(100 * v->error).s, policy_num(rint(v->looks)).s);
+        snprintf(sure, sizeof sure, " +-%s%% (%s looks)", policy_num(100 * v->error).s,
+                 policy_num(rint(v->looks)).s);
     if (s->reserve)
         snprintf(spare, sizeof spare, " with %d in reserve", s->reserve);
     if (z->feasible)
-        policy_reason(out, "%s %s, one instance at most %s%s: %d workers of %s keep %s%% of %s within %s: want %d%s%s",
-                      s->metric.name, policy_num(z->queue.rate).s, policy_num(s->workers / v->time).s, sure, z->workers,
-                      seconds(v->time).s, policy_num(share).s, s->of == AS_QUEUE_WAIT ? "waits" : "responses",
-                      seconds(s->goal).s, want, spare, why);
+        policy_reason(
+            out, "%s %s, one instance at most %s%s: %d workers of %s keep %s%% of %s within %s: want %d%s%s",
+            s->metric.name, policy_num(z->queue.rate).s, policy_num(s->workers / v->time).s, sure, z->workers,
+            seconds(v->time).s, policy_num(share).s, s->of == AS_QUEUE_WAIT ? "waits" : "responses",
+            seconds(s->goal).s, want, spare, why);
     else
-        policy_reason(out,
-                      "no number of instances can meet this goal, %s%% within %s: the work alone takes %s%s; %s %s: "
-                      "%d workers keep waits as short: want %d%s%s",
-                      policy_num(share).s, seconds(s->goal).s, seconds(v->time).s, sure, s->metric.name,
-                      policy_num(z->queue.rate).s, z->workers, want, spare, why);
+        policy_reason(
+            out,
+            "no number of instances can meet this goal, %s%% within %s: the work alone takes %s%s; %s %s: "
+            "%d workers keep waits as short: want %d%s%s",
+            policy_num(share).s, seconds(s->goal).s, seconds(v->time).s, sure, s->metric.name,
+            policy_num(z->queue.rate).s, z->workers, want, spare, why);
 }
 
 static void slo_decide(void *state, const struct as_view *view, struct as_proposal *out)
@@ -240,7 +249,8 @@ static void slo_decide(void *state, const struct as_view *view, struct as_propos
     struct service v = service_now(s, view, r.value);
     out->blind = out->blind || v.blind;
     if (!v.known) {
-        policy_reason(out, "learning how long a request keeps a worker busy: %s looks at %s so far, error %s%%",
+        policy_reason(out,
+                      "learning how long a request keeps a worker busy: %s looks at %s so far, error %s%%",
                       policy_num(rint(v.looks)).s, s->busy, policy_num(100 * v.error).s);
         return;
     }

@@ -48,13 +48,15 @@ static const struct as_option options[] = {
       .help = "false: never agrees to fewer instances, whatever other policies say" },
     { .name = "queue",
       .type = AS_OPT_METRIC,
-      .help = "what waits, in the whole group: counts as load, so that a full tier is not taken for a content one; "
+      .help = "what waits, in the whole group: counts as load, so that a full tier is not taken for a "
+              "content one; "
               "needs per_instance" },
     { .name = "drain_time",
       .type = AS_OPT_DURATION,
       .min = 100,
       .max = 3600000,
-      .help = "the metric is a rate per second: queue / drain_time is added, so that what waits is served in this "
+      .help = "the metric is a rate per second: queue / drain_time is added, so that what waits is served in "
+              "this "
               "time; not given: the metric counts what is under way, and queue is added as it is" },
     { .name = "panic_window",
       .type = AS_OPT_DURATION,
@@ -66,7 +68,8 @@ static const struct as_option options[] = {
       .def = "200%",
       .min = 1.1,
       .max = 100,
-      .help = "panic when the panic_window calls for this part of the present size: the larger of both windows is "
+      .help = "panic when the panic_window calls for this part of the present size: the larger of both "
+              "windows is "
               "wanted, and no fewer until window has passed" },
     { 0 },
 };

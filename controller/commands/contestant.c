@@ -31,6 +31,7 @@ static const struct as_series_doc series[] = {
     { "served_rate", "1/s", "requests that were served", AS_MERGE_SUM },
     { "sessions", "requests", "in service and waiting", AS_MERGE_SUM },
     { "sessions_per_server", "requests", "the same per instance", AS_MERGE_SUM },
+    { "sessions_active", "requests", "in service", AS_MERGE_SUM },
     { "queue", "requests", "waiting", AS_MERGE_SUM },
     { "response_time_ms", "ms", "mean response time", AS_MERGE_MEAN },
     { "error_rate", "1/s", "requests lost", AS_MERGE_SUM },
@@ -109,7 +110,7 @@ static void put_usual(FILE *out, const struct contest *c, const struct as_policy
         put_option(out, option_named(t, "metric"), "trace.request_rate");
     if (!given[1] && option_named(t, "per_instance"))
         put_option(out, option_named(t, "per_instance"), capacity);
-    if (!given[2] && option_named(t, "queue"))
+    if (!given[2] && option_named(t, "queue") && !option_named(t, "drain_time")) /* else its user says how it counts */
         put_option(out, option_named(t, "queue"), "trace.queue");
     if (!given[3] && option_named(t, "served"))
         put_option(out, option_named(t, "served"), "trace.served_rate");

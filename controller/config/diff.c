@@ -210,6 +210,8 @@ static void diff_balancer(struct differ *d, const char *group, const struct cfg_
     }
     diff_ms(d, where, "drain", a->drain, b->drain);
     diff_ms(d, where, "timeout", a->timeout, b->timeout);
+    if (a->weigh != b->weigh)
+        diff_text(d, where, "weighting", a->weigh ? "load" : "even", b->weigh ? "load" : "even");
     diff_settings(d, where, a->settings, b->settings);
 }
 

@@ -144,7 +144,7 @@ static bool group_has_rows(const struct group *g)
 
 static bool anything_to_write(struct engine *e)
 {
-    if (e->transaction || e->events || e->outbox)
+    if (e->transaction || e->events || e->outbox || e->journal_failing_since) /* an empty one tells that it works */
         return true;
     for (struct group *g = e->groups; g; g = g->next) {
         if (g->touched && group_has_rows(g))

@@ -160,7 +160,8 @@ struct group {
     int desired;
     int gone;               /* instances that are proven gone and not yet freed                     */
     int inflight;
-    as_time due;            /* look at it then                                                      */
+    as_time due;            /* ask hosts, balancers or instances again then                         */
+    as_time plan_due;       /* plan again then: a deadline; 0 none                                  */
     as_time decide_at;      /* when to decide at the latest; 0 nothing due                          */
     struct instance *instances;
     struct policy_run *policies;

@@ -360,6 +360,10 @@ void observe_probed(struct group *g, struct op *op)
     bool ok = op->rc == AS_OK;
     snprintf(i->health, sizeof i->health, "%s", op->detail);
     i->passes = ok ? i->passes + 1 : 0;
+    bool news = !ok || i->misses > 0 || i->state != INST_SERVING;
     i->misses = ok ? 0 : i->misses + 1;
-    g->dirty = true;
+    if (news)
+        g->dirty = true;
+    else
+        wake_at(g, i->next_probe); /* one more good check of a good instance changes nothing */
 }

@@ -97,6 +97,25 @@ static bool ready_to_call(struct planner *p, const struct pool *pool, const stru
     return true;
 }
 
+/* Whether it exists may not be known for as long as its host does not answer. It stays in the footprint, but
+ * nobody waits for it: another takes its place, and if it turns up after all it is one too many. */
+static bool lost_from_sight(struct planner *p, const struct instance *i)
+{
+    if (i->state != INST_UNKNOWN || (i->host >= 0 && !p->g->hosts[i->host].failing_since))
+        return false;
+    due_at(p, i->since + UNKNOWN_COUNTS);
+    return p->now - i->since >= UNKNOWN_COUNTS;
+}
+
+/* Can every balancer be told? One that cannot goes on sending to what we would drain. */
+static bool pools_hear(const struct group *g)
+{
+    for (size_t k = 0; k < g->pool_count; k++)
+        if (!g->pools[k].retired && pool_blind(&g->pools[k]))
+            return false;
+    return true;
+}
+
 /* --- states --------------------------------------------------------------------------------------- */
 
 /* Died, vanished or silent, and not doubted: adds the step out and says so. */
@@ -105,7 +124,9 @@ static bool plan_dead(struct planner *p, const struct instance *i)
     const struct group *g = p->g;
     if (i->doubted)
         return false;
-    if (i->absent)
+    if (i->absent && !i->serving_wall) /* a launch that came to nothing: it counts for the back-off */
+        add(p, STEP_FAIL, i, "it vanished from %s before it served", i->host_name);
+    else if (i->absent)
         add(p, STEP_LEAVE, i, "it is not on %s any more", i->host_name)->force = true;
     else if (i->died)
         add(p, STEP_FAIL, i, "it ended by itself: %s", i->health);
@@ -195,7 +216,7 @@ static void plan_draining(struct planner *p, const struct instance *i)
         add(p, STEP_LEAVE, i, "it ended while draining")->force = true;
         return;
     }
-    bool quiet = true;
+    bool quiet = true, untold = false;
     double held = 0;
     for (size_t k = 0; k < g->pool_count; k++) {
         if (g->pools[k].retired)
@@ -204,6 +225,7 @@ static void plan_draining(struct planner *p, const struct instance *i)
         bool member = m->listed && m->state != AS_MEMBER_DRAINING && m->state != AS_MEMBER_OUT;
         if (member && ready_to_call(p, &g->pools[k], m))
             add(p, STEP_MARK, i, "scale-in")->index = (int)k;
+        untold = untold || (member && pool_blind(&g->pools[k]));
         held += m->listed ? m->held : 0;
         if (pool_blind(&g->pools[k]) || !settled(m) || m->listed_at <= i->since || member || (m->listed && m->held > 0))
             quiet = false;
@@ -214,6 +236,8 @@ static void plan_draining(struct planner *p, const struct instance *i)
     }
     if (quiet)
         add(p, STEP_LEAVE, i, "its sessions ended");
+    else if (untold) /* as far as anybody knows it still gets new sessions */
+        return;
     else if (p->now - i->since >= g->cfg->balancer.drain)
         add(p, STEP_LEAVE, i, "the drain deadline passed with %.0f sessions", held)->force = true;
     else
@@ -286,13 +310,23 @@ static void plan_unknown(struct planner *p, const struct instance *i)
         add(p, STEP_GONE, i, "%s does not have it: the create never happened", h->name);
 }
 
+/* Kept for somebody to look at it: not in rotation, unless nothing else serves. */
 static void plan_failed(struct planner *p, const struct instance *i)
 {
-    as_time keep = p->g->cfg->compute.keep_failed;
-    if (p->now - i->since >= keep)
-        add(p, STEP_LEAVE, i, keep ? "kept long enough" : "failed ones are not kept")->force = true;
-    else
-        due_at(p, i->since + keep);
+    const struct group *g = p->g;
+    as_time keep = g->cfg->compute.keep_failed;
+    if (i->absent || p->now - i->since >= keep) {
+        add(p, STEP_LEAVE, i,
+            i->absent ? "there is nothing to keep" : keep ? "kept long enough" : "failed ones are not kept")->force = true;
+        return;
+    }
+    due_at(p, i->since + keep);
+    for (size_t k = 0; k < g->pool_count; k++) {
+        const struct membership *m = &i->pools[k];
+        bool member = m->listed && m->state != AS_MEMBER_DRAINING && m->state != AS_MEMBER_OUT;
+        if (member && ready_to_call(p, &g->pools[k], m) && group_serving(g) > 0)
+            add(p, STEP_MARK, i, "it failed and is kept")->index = (int)k;
+    }
 }
 
 static void plan_instance(struct planner *p, const struct instance *i)
@@ -417,7 +451,7 @@ static void plan_more(struct planner *p, int need)
         return;
     int room = g->cfg->max - group_footprint(g), pending = 0;
     for (const struct instance *i = g->instances; i; i = i->next)
-        pending += inst_pending(i);
+        pending += inst_pending(i) && !lost_from_sight(p, i);
     if (room < need)
         plan_make_room(p, need - (room > 0 ? room : 0));
     if (!backoff_open(&g->launch, p->now)) {
@@ -496,6 +530,11 @@ static int plan_cancel_pending(struct planner *p, int excess)
 static void plan_fewer(struct planner *p, int excess)
 {
     excess = plan_cancel_pending(p, excess);
+    if (excess > 0 && !pools_hear(p->g)) {
+        snprintf(p->out->blocked, sizeof p->out->blocked,
+                 "nothing is drained while a balancer cannot be told: %d too many", excess);
+        return;
+    }
     int serving = group_serving(p->g);
     int keep = p->g->desired > 0 ? 1 : 0; /* the last serving member is never drained */
     while (excess > 0) {
@@ -531,7 +570,7 @@ bool plan_group(const struct group *g, as_time now, struct plan *out)
     out->blocked[0] = '\0';
     count_hosts(&p);
     for (const struct instance *i = g->instances; i; i = i->next)
-        live += inst_live(i);
+        live += inst_live(i) && !lost_from_sight(&p, i);
     if (g->decided && live < g->desired)
         plan_more(&p, g->desired - live);
     else if (g->decided && live > g->desired)

@@ -10,6 +10,9 @@
 #define UNKNOWN_SETTLE (5 * AS_SECOND)
 as_time unknown_settled(const struct host *h, const struct instance *i);
 
+/* An unknown create on a host that does not answer is capacity nobody can count on after this long. */
+#define UNKNOWN_COUNTS (10 * AS_SECOND)
+
 enum step_kind {
     STEP_WANT,     /* a new instance (id not chosen yet)                                              */
     STEP_LAUNCH,   /* create a WANTED instance on `host`                                              */

@@ -127,14 +127,19 @@ void reconcile_hosts(struct group *g, struct op *op)
 
 /* --- balancers -------------------------------------------------------------------------------------- */
 
-static int by_id(const void *a, const void *b)
+/* Balancers list their members in the order they were admitted, which is nearly ours: the one after the last
+ * match is nearly always the next. NULL when there is none of this id. */
+static const struct as_member *find_member(const struct as_members *list, size_t *hint, const char *id)
 {
-    return strcmp(((const struct as_member *)a)->id, ((const struct as_member *)b)->id);
-}
-
-static int id_against(const void *id, const void *member)
-{
-    return strcmp(id, ((const struct as_member *)member)->id);
+    for (size_t n = 0, k = *hint; n < list->count; n++, k++) {
+        const struct as_member *m = &list->items[k < list->count ? k : k - list->count];
+        if (strcmp(m->id, id) == 0) {
+            *hint = (size_t)(m - list->items) + 1;
+            *hint = *hint == list->count ? 0 : *hint;
+            return m;
+        }
+    }
+    return NULL;
 }
 
 /* "<group>-<8 hex>": could be ours; the journal decides. */
@@ -176,12 +181,12 @@ static void veil(struct membership *m, const struct group *g)
 
 static void take_members(struct group *g, const struct op *op)
 {
+    size_t hint = 0;
     for (struct instance *i = g->instances; i; i = i->next) {
         struct membership *m = &i->pools[op->index];
         if (m->busy || m->changed_at > op->submitted)
             continue;
-        const struct as_member *seen =
-            op->members.count ? bsearch(i->id, op->members.items, op->members.count, sizeof *seen, id_against) : NULL;
+        const struct as_member *seen = find_member(&op->members, &hint, i->id);
         if (!seen && m->listed_at == 0 && (i->state == INST_SERVING || i->state == INST_DRAINING))
             veil(m, g); /* lost while we were away */
         m->listed_at = op->submitted;
@@ -200,13 +205,20 @@ static void take_members(struct group *g, const struct op *op)
 static void find_strangers(struct group *g, const struct op *op)
 {
     struct pool *p = &g->pools[op->index];
+    const struct instance *next = g->instances; /* probably the next member's */
     int orphans = 0;
     p->foreign = 0;
     for (size_t k = 0; k < op->members.count; k++) {
         const struct as_member *m = &op->members.items[k];
+        const struct instance *known = next && strcmp(next->id, m->id) == 0 ? next : NULL;
+        if (!known && our_kind_of_name(g, m->id))
+            known = instance_find(g, m->id);
+        next = known ? known->next : next;
+        if (known)
+            continue;
         if (!our_kind_of_name(g, m->id)) {
             p->foreign++;
-        } else if (!instance_find(g, m->id)) {
+        } else {
             if (journal_knows_instance(g->engine->journal, m->id) == 1 && orphans++ < ORPHANS_PER_LIST)
                 evict_orphan(g, op->index, m);
             else
@@ -241,8 +253,6 @@ void reconcile_pool(struct group *g, struct op *op)
         return;
     p->listed_at = op->submitted;
     note_epoch(g, p, op->members.epoch);
-    if (op->members.count)
-        qsort(op->members.items, op->members.count, sizeof *op->members.items, by_id);
     take_members(g, op);
     find_strangers(g, op);
     weigh_pool(g, op->index);

@@ -127,7 +127,8 @@ static void take(struct engine *e, struct op *op)
     g->inflight--;
     if (op->inst)
         op->inst->inflight--;
-    g->dirty = g->touched = true;
+    if (op->kind != OP_PROBE)
+        g->dirty = true;
     switch (op->kind) {
     case OP_LIST: reconcile_hosts(g, op); break;
     case OP_MEMBERS: reconcile_pool(g, op); break;
@@ -174,7 +175,6 @@ static void begin_tick(struct engine *e)
         e->next_tick = e->now + e->cfg->interval;
     for (struct group *g = e->groups; g; g = g->next) {
         g->decide_at = e->now + grace(e);
-        g->dirty = true;
     }
 }
 
@@ -219,8 +219,7 @@ static void step_group(struct engine *e, struct group *g)
     }
     memcpy(g->blocked, plan.blocked, sizeof g->blocked);
     observe_group(g);
-    if (plan.due && (g->due == 0 || plan.due < g->due))
-        g->due = plan.due;
+    g->plan_due = plan.due;
 }
 
 static void turn_group(struct engine *e, struct group *g)
@@ -230,8 +229,10 @@ static void turn_group(struct engine *e, struct group *g)
     g->touched = g->touched || g->decide_at || g->dirty;
     if (g->decide_at && (e->now >= g->decide_at || !waits_for_poll(g)))
         group_decide(g);
-    if (g->dirty || (g->due && e->now >= g->due))
+    if (g->dirty || (g->plan_due && e->now >= g->plan_due))
         step_group(e, g);
+    else if (g->due && e->now >= g->due)
+        observe_group(g); /* time to look again; nothing is known that would change the plan */
 }
 
 static void bury(struct engine *e)
@@ -308,6 +309,8 @@ as_time engine_next(const struct engine *e)
             return e->now;
         if (g->due && g->due < next)
             next = g->due;
+        if (g->plan_due && g->plan_due < next)
+            next = g->plan_due;
         if (g->decide_at && g->decide_at < next)
             next = g->decide_at;
     }

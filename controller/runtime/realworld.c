@@ -171,6 +171,7 @@ int realworld_new(uv_loop_t *loop, bool act, struct realworld **out, struct as_e
     w->loop = loop;
     w->world = (struct world){ .arg = w,
                                .act = act,
+                               .forgets = !act, /* nobody can ask for the history of a dry run */
                                .bind_source = bind_source,
                                .bind_compute = bind_compute,
                                .bind_balancer = bind_balancer,

@@ -494,29 +494,43 @@ int replay_run(struct cfg_hold *hold, const struct replay_params *p, struct repl
 
 /* --- yardsticks ------------------------------------------------------------------------------------------------- */
 
-double *replay_oracle(const double *demand, size_t count, double step_s, double boot_s)
+struct reach { /* of a sliding window around a step; scratch: as long as the series */
+    size_t back, ahead, *scratch;
+};
+
+/* The highest or lowest of a window around each step. Each index enters and leaves the window once. */
+static void extreme(const double *a, double *out, size_t count, struct reach reach, bool highest)
 {
-    /* An instance given back can serve again 2 * boot later at the earliest: it pays to keep it if it is needed
-     * before that, which is the maximum of the demand over that window. */
-    double *supply = malloc((count ? count : 1) * sizeof *supply);
-    size_t *window = malloc((count ? count : 1) * sizeof *window); /* indices of falling demands */
-    size_t ahead = (size_t)(boot_s / step_s) + 1, from = 0, to = 0;
-    if (!supply || !window) {
-        free(supply);
-        free(window);
-        return NULL;
-    }
-    for (size_t i = 0, next = 0; i < count; i++) {
-        for (; next < count && next <= i + ahead; next++) {
-            while (to > from && demand[window[to - 1]] <= demand[next])
+    size_t from = 0, to = 0, next = 0, *window = reach.scratch;
+    for (size_t i = 0; i < count; i++) {
+        for (; next < count && next <= i + reach.ahead; next++) {
+            while (to > from && (highest ? a[window[to - 1]] <= a[next] : a[window[to - 1]] >= a[next]))
                 to--;
             window[to++] = next;
         }
-        while (from < to && window[from] < i)
+        while (window[from] + reach.back < i)
             from++;
-        supply[i] = demand[window[from]];
+        out[i] = a[window[from]];
     }
-    free(window);
+}
+
+double *replay_oracle(const double *demand, size_t count, double step_s, double boot_s)
+{
+    /* A boot costs as much as keeping an instance for so long: shorter gaps of the demand are bridged, and an
+     * instance serves from the very step that needs it. That is the closing of the demand: highest of the steps
+     * ahead, then lowest of those behind. */
+    double *supply = malloc((count ? count : 1) * sizeof *supply), *high = malloc((count ? count : 1) * sizeof *high);
+    size_t *scratch = malloc((count ? count : 1) * sizeof *scratch);
+    size_t span = (size_t)(boot_s / step_s);
+    if (supply && high && scratch) {
+        extreme(demand, high, count, (struct reach){ .ahead = span, .scratch = scratch }, true);
+        extreme(high, supply, count, (struct reach){ .back = span, .scratch = scratch }, false);
+    } else {
+        free(supply);
+        supply = NULL;
+    }
+    free(high);
+    free(scratch);
     return supply;
 }
 

@@ -11,6 +11,7 @@ struct box { /* a container, a VM: what exists on a host */
     char id[AS_ID_MAX], group[AS_NAME_MAX], host[128], revision[AS_REVISION_MAX];
     as_time ready_at; /* answers from then on; 0 never */
     as_time dies_at;  /* 0 never */
+    as_time vanishes_at; /* 0 never */
     bool stopped;
     uint16_t port;
     struct box *next;
@@ -191,6 +192,7 @@ static void make_box(struct simworld *s, const struct op *op, const struct sim_p
         b->ready_at = s->now + s->p.boot_ms + jitter(s, s->p.boot_jitter_ms);
     if (s->p.death_per_hour > 0)
         b->dies_at = s->now + (as_time)(3600000.0 / s->p.death_per_hour * 2 * unit(s));
+    b->vanishes_at = s->p.vanish_ms ? s->now + s->p.vanish_ms : 0;
     b->next = s->boxes;
     s->boxes = b;
     const struct group *g = s->engine ? engine_group(s->engine, port->group) : NULL;
@@ -557,6 +559,15 @@ static void age(struct simworld *s)
     for (struct box *b = s->boxes; b; b = b->next)
         if (b->dies_at && s->now >= b->dies_at)
             b->stopped = true;
+    for (struct box **at = &s->boxes; *at;) {
+        struct box *b = *at;
+        if (!b->vanishes_at || s->now < b->vanishes_at) {
+            at = &b->next;
+            continue;
+        }
+        *at = b->next;
+        free(b);
+    }
 }
 
 static void watch(struct simworld *s)

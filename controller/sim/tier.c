@@ -5,9 +5,9 @@
 #include "autoscale/queueing.h"
 #include "tier.h"
 
-#define BUSY_MOST 0.98   /* the small queue is stable below 1; what is beyond is the backlog's matter */
+#define BUSY_MOST  0.98  /* the small queue is stable below 1; what is beyond is the backlog's matter */
 #define TIME_LEAST 0.001 /* scale of times: 1 ms to about 100 s */
-#define TIME_STEP 1.28
+#define TIME_STEP  1.28
 
 void tier_init(struct tier *t, const struct tier_params *p)
 {

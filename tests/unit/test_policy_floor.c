@@ -230,7 +230,8 @@ static void release_falls_in_a_straight_line_after_the_end(void **unused)
     assert_string_equal(look_at(k, "2026-11-27 21:20:00").reason,
                         "at least 4 of 8: ended Fri 27 Nov 21:00 UTC, released until Fri 27 Nov 21:40 UTC");
     k->view.lead = 0;
-    assert_string_equal(look_at(k, "2026-11-27 21:40:00").reason, "next from Sat 28 Nov 20:00 UTC, at least 8");
+    assert_string_equal(look_at(k, "2026-11-27 21:40:00").reason,
+                        "next from Sat 28 Nov 20:00 UTC, at least 8");
     kit_free(k);
     k = FLOOR("start = \"20:00\"; duration = \"23h\"; release = \"2h\";");
     k->view.lead = 598000; /* the next one begins while this one is released */

@@ -17,12 +17,14 @@ static void sizes_match_the_known_numbers_of_erlang_c(void **unused)
     (void)unused;
 #define WAIT RATE "of = \"wait\"; "
     assert_want(WAIT "service_time = \"100ms\"; workers = 1; goal = \"50ms\";", 100, 14);
-    assert_want(WAIT "service_time = \"100ms\"; workers = 1; goal = \"20ms\"; percentile = \"99%\";", 1000, 114);
+    assert_want(WAIT "service_time = \"100ms\"; workers = 1; goal = \"20ms\"; percentile = \"99%\";", 1000,
+                114);
     assert_want(WAIT "service_time = \"200ms\"; workers = 1; goal = \"100ms\";", 1000, 206);
     assert_want(WAIT "service_time = \"100ms\"; workers = 4; goal = \"50ms\";", 100, 4);
     assert_want(WAIT "service_time = \"100ms\"; workers = 4; goal = \"50ms\"; reserve = 2;", 100, 6);
     assert_want(WAIT "service_time = \"100ms\"; workers = 4; goal = \"50ms\"; reserve = 1;", 0, 1);
-    assert_want(WAIT "service_time = \"1s\"; workers = 1; goal = \"1h\"; percentile = \"50%\";", 1e9, 1000000);
+    assert_want(WAIT "service_time = \"1s\"; workers = 1; goal = \"1h\"; percentile = \"50%\";", 1e9,
+                1000000);
 }
 
 static void response_goal_needs_what_the_tail_says(void **unused)
@@ -37,17 +39,20 @@ static void variability_asks_for_more(void **unused)
 {
     (void)unused;
     assert_want(RATE "of = \"wait\"; service_time = \"1s\"; workers = 1; goal = \"1s\";", 8, 11);
-    assert_want(RATE "of = \"wait\"; service_time = \"1s\"; workers = 1; goal = \"1s\"; variability = 2;", 8, 12);
+    assert_want(RATE "of = \"wait\"; service_time = \"1s\"; workers = 1; goal = \"1s\"; variability = 2;", 8,
+                12);
 }
 
 static void reason_shows_the_numbers(void **unused)
 {
     (void)unused;
-    struct kit *k = kit_new(&as_policy_slo, RATE "of = \"wait\"; service_time = \"100ms\"; workers = 4; goal = \"50ms\";"
-                                                 "reserve = 1;");
-    assert_string_equal(kit_tick(k, 100, 2, 0).reason,
-                        "lb.web.load 100, one instance at most 40: 14 workers of 100ms keep 95% of waits within 50ms: "
-                        "want 5 with 1 in reserve");
+    struct kit *k =
+        kit_new(&as_policy_slo, RATE "of = \"wait\"; service_time = \"100ms\"; workers = 4; goal = \"50ms\";"
+                                     "reserve = 1;");
+    assert_string_equal(
+        kit_tick(k, 100, 2, 0).reason,
+        "lb.web.load 100, one instance at most 40: 14 workers of 100ms keep 95% of waits within 50ms: "
+        "want 5 with 1 in reserve");
     kit_free(k);
 }
 
@@ -74,7 +79,8 @@ struct learner {
 
 static struct learner learner_new(const char *text)
 {
-    struct learner l = { .k = kit_new(&as_policy_slo, text), .busy = series_new("lb.web.busy", 100, 10 * AS_SECOND) };
+    struct learner l = { .k = kit_new(&as_policy_slo, text),
+                         .busy = series_new("lb.web.busy", 100, 10 * AS_SECOND) };
     assert_non_null(l.busy);
     l.k->inputs[1] = l.busy;
     l.k->view.input_count = 2;
@@ -107,7 +113,8 @@ static void service_time_is_learned_by_the_utilisation_law(void **unused)
     p = learner_tick(&l, 200, 10, 10); /* 50 ms each: 10 busy */
     assert_int_equal(p.kind, AS_WANT);
     assert_non_null(strstr(p.reason, "one instance at most 80 +-0% (10 looks)"));
-    struct kit *given = kit_new(&as_policy_slo, RATE "service_time = \"50ms\"; workers = 4; goal = \"200ms\";");
+    struct kit *given =
+        kit_new(&as_policy_slo, RATE "service_time = \"50ms\"; workers = 4; goal = \"200ms\";");
     assert_int_equal(p.count, kit_want(given, 200, 10, 0));
     kit_free(given);
     learner_free(&l);
@@ -125,7 +132,8 @@ static void scatter_delays_the_lesson_and_is_sized_for(void **unused)
         p = learner_tick(&l, 200, i % 2 ? 1 : 19, 10);
     assert_int_equal(p.kind, AS_WANT);
     assert_non_null(strstr(p.reason, " +-9"));
-    struct kit *given = kit_new(&as_policy_slo, RATE "service_time = \"50ms\"; workers = 4; goal = \"200ms\";");
+    struct kit *given =
+        kit_new(&as_policy_slo, RATE "service_time = \"50ms\"; workers = 4; goal = \"200ms\";");
     assert_true(p.count > kit_want(given, 200, 10, 0));
     kit_free(given);
     learner_free(&l);
@@ -162,7 +170,8 @@ static void full_tier_teaches_nothing_and_is_never_shrunk(void **unused)
     assert_int_equal(learner_tick(&l, 200, 10, 10).count, calm); /* nothing of it was learned */
     learner_free(&l);
     l = learner_new(LEARNS);
-    p = learner_tick(&l, 100, 8, 2); /* full at first sight: what is measured is a lower bound, and calls for more */
+    p = learner_tick(&l, 100, 8,
+                     2); /* full at first sight: what is measured is a lower bound, and calls for more */
     assert_int_equal(p.kind, AS_WANT);
     assert_true(p.count > 2);
     learner_free(&l);

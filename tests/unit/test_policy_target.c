@@ -195,10 +195,12 @@ static void flash_crowd_is_answered_by_the_fast_window_and_held(void **unused)
     assert_int_equal(kit_run(k, 300, 60, 5), 5); /* 4.3: 0.86 of 5, so 5 */
     kit_tick(k, 800, 5, 0);
     kit_tick(k, 800, 5, 0);
-    struct as_proposal p = kit_tick(k, 800, 5, 0); /* 800 / 70 = 11.4: 12 is 2.4 times 5; the slow one says 5 */
+    struct as_proposal p =
+        kit_tick(k, 800, 5, 0); /* 800 / 70 = 11.4: 12 is 2.4 times 5; the slow one says 5 */
     assert_int_equal(p.count, 12);
     assert_non_null(strstr(p.reason, "want 12, panic: a flash crowd"));
-    assert_int_equal(kit_run(k, 100, 60, 12), 12); /* gone at once, and still held until the minute has passed */
+    assert_int_equal(kit_run(k, 100, 60, 12),
+                     12); /* gone at once, and still held until the minute has passed */
     assert_false(k->type->sustains(k->state, &k->view, 11));
     assert_int_equal(kit_run(k, 100, 8, 12), 2);
     assert_true(k->type->sustains(k->state, &k->view, 2));
@@ -210,7 +212,7 @@ static void fast_window_alone_never_shrinks_nor_answers_a_small_rise(void **unus
     (void)unused;
     struct kit *k = kit_new(&as_policy_target, PANIC);
     assert_int_equal(kit_run(k, 700, 60, 10), 10);
-    assert_int_equal(kit_run(k, 0, 6, 10), 10); /* 9.3 by the slow window: within tolerance */
+    assert_int_equal(kit_run(k, 0, 6, 10), 10);    /* 9.3 by the slow window: within tolerance */
     assert_int_equal(kit_run(k, 1300, 6, 10), 10); /* 18.6 by the fast one: not twice 10 */
     kit_free(k);
     k = kit_new(&as_policy_target, PANIC "panic_threshold = \"150%\";");

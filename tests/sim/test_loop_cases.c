@@ -1,0 +1,226 @@
+/* The loop in corners where a guarantee was once lost: hosts that hang or die with most of a group, a balancer that
+ * cannot be told anything, launches that vanish, a journal that fails while there is nothing to write, reloads. */
+#include "../../controller/loop/report.h"
+#include "simkit.h"
+
+#define GROUP_WEB(max, extra)                                                                       \
+    "controller = { interval = \"2s\"; };\n"                                                        \
+    "groups = { web = { min = 2; max = " #max ";\n"                                                 \
+    "  compute = { driver = \"sim\"; hosts = [ \"a\", \"b\" ]; };\n"                                \
+    "  health = { http = \"/\"; interval = \"500ms\"; rise = 2; boot_timeout = \"20s\"; };\n"       \
+    "  balancer = { driver = \"sim\"; hosts = [ \"lb\" ]; drain = \"10s\"; };\n"                    \
+    "  scale_in = { window = \"20s\"; };\n"                                                         \
+    "  policies = [ \"load\" ]; }; };\n" extra                                                      \
+    "policies = { load = { type = \"target\"; metric = \"m.load\"; per_instance = 10.0; }; };\n"
+
+static const char web_10[] = GROUP_WEB(10, "sources = { m = { driver = \"sim\"; }; };\n");
+static const char web_12[] = GROUP_WEB(12, "sources = { m = { driver = \"sim\"; }; };\n");
+static const char web_10_slow[] = GROUP_WEB(10, "sources = { m = { driver = \"sim\"; interval = \"3s\"; }; };\n");
+
+static struct group *web(struct kit *k)
+{
+    return engine_group(k->engine, "web");
+}
+
+static int in_state(struct kit *k, enum inst_state state)
+{
+    int n = 0;
+    for (const struct instance *i = web(k)->instances; i; i = i->next)
+        n += i->state == state;
+    return n;
+}
+
+static void reload(struct kit *k, const char *text)
+{
+    struct cfg_diff diff = { 0 };
+    struct as_error err = { 0 };
+    struct cfg_hold *hold = kit_config(k, text);
+    int rc = engine_reload(k->engine, hold, &diff, &err);
+    config_diff_fini(&diff);
+    if (rc != AS_OK)
+        fail_msg("%s", err.msg);
+    cfg_hold_put(k->hold);
+    k->hold = hold;
+}
+
+/* Creates that a hung host never answered are no capacity: another host takes over, within max. */
+static void G10_creates_lost_on_a_hung_host_are_made_elsewhere(void **state)
+{
+    (void)state;
+    struct kit k = { .load = 15 };
+    kit_start(&k, web_10, &(struct sim_params){ .seed = 21 });
+    kit_run(&k, 15 * AS_SECOND);
+    assert_int_equal(sim_up(k.sim, "web"), 2);
+    sim_hang_host(k.sim, "a", true);
+    k.load = 60;
+    kit_run(&k, 5 * AS_MINUTE);
+    assert_true(in_state(&k, INST_UNKNOWN) > 0);
+    assert_int_equal(sim_up(k.sim, "web"), 6);
+    sim_hang_host(k.sim, "a", false); /* what it made after all is too many */
+    kit_run(&k, 2 * AS_MINUTE);
+    assert_int_equal(in_state(&k, INST_UNKNOWN), 0);
+    assert_int_equal(sim_up(k.sim, "web"), 6);
+    assert_int_equal(sim_alive(k.sim, "web"), 6);
+    kit_end(&k);
+}
+
+/* A dead host cannot confirm that its instances are gone; those it took along are replaced all the same. */
+static void G14_doubt_ends_when_a_dead_host_held_the_whole_group(void **state)
+{
+    (void)state;
+    struct kit k = { .load = 50 };
+    kit_start(&k, web_12, &(struct sim_params){ .seed = 22 });
+    sim_hang_host(k.sim, "b", true);
+    kit_run(&k, 2 * AS_MINUTE);
+    assert_int_equal(sim_up(k.sim, "web"), 5);
+    for (const struct instance *i = web(&k)->instances; i; i = i->next)
+        assert_true(i->host == 0 || i->state != INST_SERVING);
+    sim_hang_host(k.sim, "b", false);
+    kit_run(&k, AS_MINUTE);
+    sim_hang_host(k.sim, "a", true);
+    sim_kill(k.sim, "web", 5);
+    kit_run(&k, 20 * AS_SECOND);
+    assert_true(web(&k)->doubt_since != 0);
+    kit_run(&k, 5 * AS_MINUTE);
+    assert_int_equal(sim_up(k.sim, "web"), 5);
+    assert_true(web(&k)->doubt_since == 0);
+    kit_end(&k);
+}
+
+/* Launches that vanish before they answer fail as much as those that stay and are silent. */
+static void G9_launches_that_vanish_back_off(void **state)
+{
+    (void)state;
+    struct kit k = { .load = 50 };
+    kit_start(&k, web_10, &(struct sim_params){ .seed = 23, .boot_ms = 8000, .vanish_ms = 1000 });
+    kit_run(&k, 20 * AS_MINUTE);
+    assert_true(web(&k)->launch.fails > 0);
+    assert_true(sim_creates(k.sim) >= 7);
+    assert_true(sim_creates(k.sim) <= 20);
+    kit_end(&k);
+}
+
+/* A balancer that cannot be told to stop sending is one that goes on sending. */
+static void G5_nothing_is_drained_that_the_balancer_cannot_be_told_of(void **state)
+{
+    (void)state;
+    struct kit k = { .load = 60 };
+    kit_start(&k, web_10, &(struct sim_params){ .seed = 24, .session_ms = 2000 });
+    kit_run(&k, 20 * AS_SECOND);
+    assert_int_equal(sim_up(k.sim, "web"), 6);
+    sim_hang_host(k.sim, "lb", true);
+    kit_run(&k, 10 * AS_SECOND);
+    k.load = 20;
+    kit_run(&k, 10 * AS_MINUTE);
+    assert_int_equal(sim_up(k.sim, "web"), 6);
+    sim_hang_host(k.sim, "lb", false);
+    kit_run(&k, 2 * AS_MINUTE);
+    assert_int_equal(sim_up(k.sim, "web"), 2);
+    assert_int_equal(sim_alive(k.sim, "web"), 2);
+    kit_end(&k);
+}
+
+/* The same when the balancer is lost between the decision and the call. */
+static void G5_a_drain_that_was_never_told_waits(void **state)
+{
+    (void)state;
+    struct kit k = { .load = 60 };
+    kit_start(&k, web_10, &(struct sim_params){ .seed = 25, .session_ms = 2000 });
+    kit_run(&k, 20 * AS_SECOND);
+    k.load = 20;
+    as_time limit = sim_now(k.sim) + 2 * AS_MINUTE;
+    while (in_state(&k, INST_DRAINING) == 0 && sim_now(k.sim) < limit)
+        kit_run(&k, 1);
+    sim_hang_host(k.sim, "lb", true); /* the calls are on their way and are never carried out */
+    kit_run(&k, 5 * AS_MINUTE);
+    sim_hang_host(k.sim, "lb", false);
+    kit_run(&k, 2 * AS_MINUTE);
+    assert_int_equal(sim_up(k.sim, "web"), 2);
+    kit_end(&k);
+}
+
+/* Kept for somebody to look at it, not for shoppers to meet it. */
+static void a_failed_one_that_is_kept_gets_no_new_sessions(void **state)
+{
+    (void)state;
+    struct kit k = { .load = 50 };
+    kit_start(&k, web_10, &(struct sim_params){ .seed = 26 });
+    kit_run(&k, 20 * AS_SECOND);
+    web(&k)->instances->misses = 100; /* its check fails; the balancer's own still passes */
+    web(&k)->dirty = true;
+    kit_run(&k, 10 * AS_SECOND);
+    assert_int_equal(in_state(&k, INST_FAILED), 1);
+    assert_int_equal(sim_alive(k.sim, "web"), 6);
+    assert_int_equal(sim_up(k.sim, "web"), 5);
+    kit_end(&k);
+}
+
+static void a_journal_that_works_again_is_noticed_with_nothing_to_write(void **state)
+{
+    (void)state;
+    struct kit k = { .load = 20 };
+    kit_start(&k, web_10, &(struct sim_params){ .seed = 27 });
+    kit_run(&k, 30 * AS_SECOND);
+    uint64_t turns = k.engine->turns;
+    k.engine->journal_failing_since = k.engine->now; /* as after a BEGIN that found the disk full */
+    k.engine->journal_retry = k.engine->now + AS_SECOND;
+    alarm(30); /* turns without end would stop the virtual clock */
+    kit_run(&k, 5 * AS_SECOND);
+    alarm(0);
+    assert_true(k.engine->journal_failing_since == 0);
+    assert_true(k.engine->turns - turns < 200);
+    kit_end(&k);
+}
+
+/* The newest decision is asked for at any time, also between a reload and the next decision. */
+static void G11_a_decision_outlives_the_source_it_was_made_from(void **state)
+{
+    (void)state;
+    struct kit k = { .load = 45 };
+    kit_start(&k, web_10, &(struct sim_params){ .seed = 28 });
+    kit_run(&k, 20 * AS_SECOND);
+    reload(&k, web_10_slow);
+    for (int n = 0; n < 40; n++) {
+        kit_run(&k, 10);
+        char *text = report_decision_text(web(&k));
+        assert_non_null(strstr(text, "\"m.load\""));
+        free(text);
+    }
+    kit_run(&k, 30 * AS_SECOND);
+    assert_int_equal(sim_up(k.sim, "web"), 5);
+    kit_end(&k);
+}
+
+static void G11_reloads_with_operations_under_way_lose_nothing(void **state)
+{
+    (void)state;
+    for (as_time at = 100; at < 4000; at += 210) {
+        struct kit k = { .load = 45 };
+        kit_start(&k, web_10, &(struct sim_params){ .seed = (uint64_t)at, .create_jitter_ms = 700, .session_ms = 3000 });
+        kit_run(&k, at);
+        for (int n = 0; n < 6; n++) {
+            reload(&k, n % 3 == 0 ? web_12 : n % 3 == 1 ? web_10_slow : web_10);
+            kit_run(&k, 7 + at % 90);
+        }
+        kit_run(&k, 60 * AS_SECOND);
+        assert_int_equal(sim_up(k.sim, "web"), 5);
+        assert_int_equal(sim_alive(k.sim, "web"), 5);
+        kit_end(&k);
+    }
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(G10_creates_lost_on_a_hung_host_are_made_elsewhere),
+        cmocka_unit_test(G14_doubt_ends_when_a_dead_host_held_the_whole_group),
+        cmocka_unit_test(G9_launches_that_vanish_back_off),
+        cmocka_unit_test(G5_nothing_is_drained_that_the_balancer_cannot_be_told_of),
+        cmocka_unit_test(G5_a_drain_that_was_never_told_waits),
+        cmocka_unit_test(a_failed_one_that_is_kept_gets_no_new_sessions),
+        cmocka_unit_test(a_journal_that_works_again_is_noticed_with_nothing_to_write),
+        cmocka_unit_test(G11_a_decision_outlives_the_source_it_was_made_from),
+        cmocka_unit_test(G11_reloads_with_operations_under_way_lose_nothing),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
