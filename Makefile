@@ -160,6 +160,10 @@ bench: ## measures what README.md promises, as ratios of one run; needs root
 	$(call with,build demo,programs $(SHOP) $(BENCH_BIN))
 	@BUILD=$(B) tests/bench/run; status=$$?; $(give_back); exit $$status
 
+.PHONY: bench-elasticity
+bench-elasticity: all ## compares the default policy with every baseline on recorded loads ($TRACES, default ../shared/traces)
+	$(Q)BUILD=$(B) tests/bench/elasticity
+
 lint: ## everything once more with clang, and the layout of the .c files
 	$(call with,build,CC=clang BUILD=$(B)-clang lint-all)
 

@@ -15,8 +15,7 @@ struct conpaas {
     as_time period, next;
     double loads[CONPAAS_WINDOW];
     size_t count;
-    double level, trend, *seasonal; /* Holt-Winters, additive */
-    size_t season, at;
+    struct conpaas_season season;
     bool promised;
     double promise[MODELS]; /* of the last round for this one */
 };
@@ -43,16 +42,16 @@ static int conpaas_init(void *state, const struct as_settings *settings, struct 
     struct conpaas *p = state;
     baseline_init(&p->base, settings);
     p->period = as_settings_ms(settings, "period");
-    p->season = (size_t)as_settings_int(settings, "season");
-    p->seasonal = calloc(p->season, sizeof *p->seasonal);
-    return p->seasonal ? AS_OK : as_fail(err, AS_ENOMEM, "out of memory for the season of a policy");
+    p->season.length = (size_t)as_settings_int(settings, "season");
+    p->season.seasonal = calloc(p->season.length, sizeof *p->season.seasonal);
+    return p->season.seasonal ? AS_OK : as_fail(err, AS_ENOMEM, "out of memory for the season of a policy");
 }
 
 static void conpaas_fini(void *state)
 {
     struct conpaas *p = state;
-    free(p->seasonal);
-    p->seasonal = NULL;
+    free(p->season.seasonal);
+    p->season.seasonal = NULL;
 }
 
 /* --- forecasters -------------------------------------------------------------------------------------- */
@@ -116,23 +115,24 @@ void conpaas_line(const double *y, size_t n, double *out, size_t steps)
         out[h] = level + xy / xx * ((double)(n + h) - middle);
 }
 
-static void season_update(struct conpaas *p, double y, bool first)
+void conpaas_season_add(struct conpaas_season *p, double y)
 {
     double *s = &p->seasonal[p->at], before = p->level;
-    if (first) {
+    if (!p->begun) {
         p->level = y;
     } else {
         p->level = 0.2 * (y - *s) + 0.8 * (p->level + p->trend);
         p->trend = 0.1 * (p->level - before) + 0.9 * p->trend;
         *s = 0.05 * (y - p->level) + 0.95 * *s;
     }
-    p->at = (p->at + 1) % p->season;
+    p->begun = true;
+    p->at = (p->at + 1) % p->length;
 }
 
-static void season_forecast(const struct conpaas *p, double out[SEASON_AHEAD])
+void conpaas_season_forecast(const struct conpaas_season *p, double *out, size_t steps)
 {
-    for (size_t h = 0; h < SEASON_AHEAD; h++)
-        out[h] = p->level + (double)(h + 1) * p->trend + p->seasonal[(p->at + h) % p->season];
+    for (size_t h = 0; h < steps; h++)
+        out[h] = p->level + (double)(h + 1) * p->trend + p->seasonal[(p->at + h) % p->length];
 }
 
 double conpaas_weigh(const double *forecast, size_t steps)
@@ -150,7 +150,7 @@ double conpaas_weigh(const double *forecast, size_t steps)
 
 static void keep(struct conpaas *p, double load)
 {
-    season_update(p, load, p->count == 0);
+    conpaas_season_add(&p->season, load);
     if (p->count == CONPAAS_WINDOW) {
         memmove(p->loads, p->loads + 1, (CONPAAS_WINDOW - 1) * sizeof *p->loads);
         p->count--;
@@ -179,7 +179,7 @@ static int step(struct conpaas *p, int cap, double load, const char **model)
     int best = best_model(p, load);
     conpaas_autoregression(p->loads, p->count, f[MODEL_AR], CONPAAS_AHEAD);
     conpaas_line(p->loads, p->count, f[MODEL_LINE], CONPAAS_AHEAD);
-    season_forecast(p, f[MODEL_SEASON]);
+    conpaas_season_forecast(&p->season, f[MODEL_SEASON], SEASON_AHEAD);
     p->promised = true;
     for (int m = 0; m < MODELS; m++)
         p->promise[m] = f[m][0];

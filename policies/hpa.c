@@ -193,45 +193,46 @@ static int changed(const struct direction *d, as_time now, as_time period)
     return policy_clamp(sum);
 }
 
-static int limit_of(const struct hpa *h, const struct as_view *view, bool grow)
+/* `cur` is the size asked for: the host may not have reached it yet, and that is no reason to ask for less. */
+static int limit_of(const struct hpa *h, const struct as_view *view, int cur, bool grow)
 {
     const struct direction *d = grow ? &h->up : &h->down;
-    int best = view->current;
+    int best = cur;
     if (d->select == SELECT_DISABLED)
-        return view->current;
+        return cur;
     for (size_t i = 0; i < d->count; i++) {
         const struct limit *l = &d->limits[i];
-        int64_t begin = (int64_t)view->current - changed(&h->up, view->now, l->period) +
-                        changed(&h->down, view->now, l->period);
-        int start = begin < 0 ? 0 : (int)begin;
+        int64_t begin =
+            (int64_t)cur - changed(&h->up, view->now, l->period) + changed(&h->down, view->now, l->period);
+        int start = policy_clamp(begin);
         int n =
             grow ? hpa_limit_up(start, l->percent, l->value) : hpa_limit_down(start, l->percent, l->value);
         bool largest = grow == (d->select == SELECT_MAX);
         if (i == 0 || (largest ? n > best : n < best))
             best = n;
     }
-    return (grow ? best < view->current : best > view->current) ? view->current : best;
+    return (grow ? best < cur : best > cur) ? cur : best;
 }
 
-static int rate_limit(const struct hpa *h, const struct as_view *view, int rec)
+static int rate_limit(const struct hpa *h, const struct as_view *view, int cur, int rec)
 {
-    int cur = view->current, most = rec, least = rec;
+    int most = rec, least = rec;
     if (!h->behavior)
         most = 2 * cur > 4 ? 2 * cur : 4;
     else if (rec > cur)
-        most = limit_of(h, view, true);
+        most = limit_of(h, view, cur, true);
     else if (rec < cur)
-        least = limit_of(h, view, false);
+        least = limit_of(h, view, cur, false);
     rec = rec > most ? most : rec < least ? least : rec;
     return rec < view->min ? view->min : rec > view->max ? view->max : rec;
 }
 
-static void note_change(struct hpa *h, const struct as_view *view, int want)
+static void note_change(struct hpa *h, const struct as_view *view, int cur, int want)
 {
-    if (!h->behavior || want == view->current || (h->base.has_last && want == h->base.last))
-        return; /* asked for again, because the host could not yet: not another change */
-    struct direction *d = want > view->current ? &h->up : &h->down;
-    d->events[d->next] = (struct baseline_mark){ .at = view->now, .count = abs(want - view->current) };
+    if (!h->behavior || want == cur)
+        return;
+    struct direction *d = want > cur ? &h->up : &h->down;
+    d->events[d->next] = (struct baseline_mark){ .at = view->now, .count = abs(want - cur) };
     d->next = (d->next + 1) % EVENTS_MAX;
 }
 
@@ -272,8 +273,9 @@ static void hpa_decide(void *state, const struct as_view *view, struct as_propos
     } else {
         int raw = from_metric(h, view, load);
         int rec = stabilise(h, view, raw);
-        want = rate_limit(h, view, rec);
-        note_change(h, view, want);
+        int asked = baseline_stand(&h->base, view);
+        want = rate_limit(h, view, asked, rec);
+        note_change(h, view, asked, want);
         policy_reason(out, "%.60s %s / %s per pod: %d asked, %d stabilised, %d within the rates",
                       h->base.metric, policy_num(load).s, policy_num(h->base.unit).s, raw, rec, want);
     }

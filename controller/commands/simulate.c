@@ -22,6 +22,7 @@ static const char usage[] =
     "\n"
     " what is simulated\n"
     "      --trace CSV          the load\n"
+    "      --from TIME --for TIME  only this part of it, counted from its first sample\n"
     "      --speed N            trace seconds per second (default 1; 12 replays an hour in five minutes)\n"
     "      --load KIND          between samples: straight, held or poisson (default straight)\n"
     "      --units N            scale the load so that its peak needs N instances (default 20; 0: as recorded)\n"
@@ -53,7 +54,7 @@ static const char usage[] =
     "\n"
     "Exit status: 0, 1 wrong usage or an unreadable trace.\n";
 
-enum { OPT_TRACE = 256, OPT_SPEED, OPT_LOAD, OPT_UNITS, OPT_CAPACITY, OPT_BELIEVED, OPT_WORKERS, OPT_MODEL, OPT_SLO, OPT_DB,
+enum { OPT_TRACE = 256, OPT_FROM, OPT_FOR, OPT_SPEED, OPT_LOAD, OPT_UNITS, OPT_CAPACITY, OPT_BELIEVED, OPT_WORKERS, OPT_MODEL, OPT_SLO, OPT_DB,
        OPT_BOOT, OPT_SPREAD, OPT_BOOT_JOURNAL, OPT_FAIL, OPT_DEATHS, OPT_DELAY, OPT_LOSS, OPT_POLICY, OPT_COMPARE, OPT_SWEEP,
        OPT_MIN, OPT_MAX, OPT_INTERVAL, OPT_PRICE, OPT_SEED, OPT_SEEDS, OPT_JSON, OPT_SVG };
 
@@ -62,7 +63,7 @@ struct arguments {
     const char *journal, *sweep;
     char *specs[CONTESTANTS_MAX];
     size_t spec_count;
-    double units, boots[1000];
+    double units, from_s, for_s, boots[1000];
 };
 
 static int complain(const char *option, const char *value, const char *wants)
@@ -149,6 +150,8 @@ static int take_world(struct arguments *a, int opt, char *v)
     struct replay_params *p = &a->c.params;
     switch (opt) {
     case OPT_TRACE: a->c.trace_path = v; return 0;
+    case OPT_FROM: return take_seconds("from", v, &a->from_s);
+    case OPT_FOR: return take_seconds("for", v, &a->for_s);
     case OPT_SPEED: return take_number("speed", v, 0.001, 1e6, &p->speed);
     case OPT_LOAD: return take_load(p, v);
     case OPT_UNITS: return take_number("units", v, 0, 1000, &a->units);
@@ -195,6 +198,7 @@ static int take_rest(struct arguments *a, int opt, char *v)
 }
 
 static const struct option options[] = {
+    { "from", 1, NULL, OPT_FROM },         { "for", 1, NULL, OPT_FOR },
     { "trace", 1, NULL, OPT_TRACE },       { "speed", 1, NULL, OPT_SPEED },       { "load", 1, NULL, OPT_LOAD },
     { "units", 1, NULL, OPT_UNITS },       { "capacity", 1, NULL, OPT_CAPACITY }, { "believed", 1, NULL, OPT_BELIEVED },
     { "workers", 1, NULL, OPT_WORKERS },   { "model", 1, NULL, OPT_MODEL },       { "slo", 1, NULL, OPT_SLO },
@@ -255,6 +259,8 @@ static int set_up(struct arguments *a, struct as_error *err)
 {
     struct contest *c = &a->c;
     int rc = trace_load(c->trace_path, &c->trace, err);
+    if (rc == AS_OK && (a->from_s > 0 || a->for_s > 0))
+        rc = trace_cut(&c->trace, a->from_s, a->for_s, err);
     if (rc != AS_OK)
         return rc;
     double peak = trace_peak(&c->trace);

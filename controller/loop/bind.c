@@ -10,7 +10,6 @@
 #include "engine.h"
 
 #define SERIES_LEAST 64
-#define HOSTS_MOST 256
 
 struct cfg_hold {
     struct cfg *cfg;
@@ -202,7 +201,8 @@ static bool bind_inputs(struct engine *e, struct source *sources, struct policy_
         if (o->type != AS_OPT_METRIC)
             continue;
         struct policy_input *in = &run->sources[k];
-        if (!bind_input(e, sources, longest_window(run->cfg), in, as_settings_str(run->cfg->settings, o->name)))
+        in->text = as_settings_str(run->cfg->settings, o->name);
+        if (!bind_input(e, sources, longest_window(run->cfg), in, in->text))
             return false;
         run->inputs[k++] = in->own ? in->own : in->bound[0] ? in->bound[0]->series : NULL;
     }

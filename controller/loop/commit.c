@@ -16,6 +16,8 @@
 static void journal_failed(struct engine *e, const struct as_error *err)
 {
     e->transaction = false;
+    for (struct group *g = e->groups; g; g = g->next)
+        g->outcome_at = 0; /* the decisions of this turn were lost with it */
     e->journal_retry = e->now + RETRY_EVERY;
     if (!e->journal_failing_since || strcmp(e->journal_err.msg, err->msg) != 0)
         log_error("journal", "%s; no instance is created, drained or destroyed until it can be written", err->msg);
@@ -304,13 +306,15 @@ static int take_sample(void *arg, const struct journal_sample *row)
     return 0;
 }
 
-/* Shows policies that learn from the past what the journal kept of their inputs. */
+/* Shows policies that learn from the past what the journal kept of their inputs, once. */
 void group_learn(struct group *g)
 {
     struct engine *e = g->engine;
     for (size_t k = 0; k < g->policy_count; k++) {
         struct policy_run *run = &g->policies[k];
-        for (size_t n = 0; run->cfg->type->learn && n < run->input_count; n++) {
+        bool learns = run->cfg->type->learn && !run->learnt;
+        run->learnt = true;
+        for (size_t n = 0; learns && n < run->input_count; n++) {
             struct past past = { 0 };
             if (run->inputs[n])
                 journal_each_sample(e->journal, as_series_name(run->inputs[n]), e->wall - e->cfg->retention, take_sample,

@@ -91,6 +91,8 @@ struct backoff {            /* 5 s doubling to 5 min; after it one probe        
     char why[256]; /* whole: the cause often stands at its end                            */
 };
 
+#define HOSTS_MOST 256      /* of a group, since the start                                          */
+
 struct host {               /* one compute endpoint of a group                                      */
     char name[128];
     void *port;
@@ -120,6 +122,7 @@ struct pool {               /* one balancer endpoint of a group                 
 };
 
 struct policy_input {       /* what one AS_OPT_METRIC option reads                                 */
+    const char *text;       /* as configured; lives as long as the policy, its series may not       */
     int metric_count;       /* 0: the option was not given                                          */
     struct formula *formula; /* NULL: one plain metric as it is                                     */
     struct binding *bound[FORMULA_METRICS];
@@ -134,6 +137,7 @@ struct policy_run {
     const struct as_series **inputs; /* what the policy is shown                                    */
     struct policy_input *sources;    /* same order                                                  */
     size_t input_count;
+    bool learnt;            /* was shown the past                                                   */
 };
 
 #define SHADOW_STEPS 64

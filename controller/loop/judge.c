@@ -111,7 +111,7 @@ static void record_inputs(const struct policy_run *run, as_time now, struct prop
         if (!run->inputs[k])
             continue;
         struct input_record *in = &r->inputs[r->input_count++];
-        in->metric = as_series_name(run->inputs[k]);
+        in->metric = run->sources[k].text;
         in->reading = as_series_read(run->inputs[k], now, AS_LAST, 0, 0);
         in->failing = input_failing(&run->sources[k]);
     }
@@ -233,14 +233,17 @@ static void record(struct group *g)
         log_debug(g->cfg->name, "%s", summary);
     memcpy(g->outcome, outcome, sizeof outcome);
     memcpy(g->said, summary, sizeof summary);
-    if (e->world.forgets || (!changed && e->now - g->outcome_at < REPEAT_EVERY))
+    if (e->world.forgets || (!changed && g->outcome_at && e->now - g->outcome_at < REPEAT_EVERY))
+        return;
+    bool first = !g->outcome_at;
+    g->outcome_at = 0; /* until it is written, here and by the turn's commit, the next decision tries again */
+    if (!engine_transaction(e))
         return;
     char *json = report_decision_text(g);
-    if (json && engine_transaction(e))
-        journal_put_decision(e->journal, e->wall, g->cfg->name, g->decision.current, g->decision.desired, outcome, json,
-                             NULL);
+    if (json && journal_put_decision(e->journal, e->wall, g->cfg->name, g->decision.current, g->decision.desired,
+                                     outcome, json, NULL) == AS_OK)
+        g->outcome_at = first ? e->now - repeat_phase(g) : e->now;
     free(json);
-    g->outcome_at = g->outcome_at ? e->now : e->now - repeat_phase(g);
 }
 
 static void adopt_decision(struct group *g)

@@ -9,7 +9,6 @@
 #include "plan.h"
 
 #define POOL_LOST (10 * AS_SECOND)
-#define HOSTS_MAX 256
 
 struct planner {
     const struct group *g;
@@ -17,7 +16,7 @@ struct planner {
     struct plan *out;
     bool ok;
     size_t scaled; /* the first so many steps came from the count                 */
-    int launching[HOSTS_MAX], members[HOSTS_MAX]; /* with what this plan adds */
+    int launching[HOSTS_MOST], members[HOSTS_MOST]; /* with what this plan adds */
 };
 
 const char *step_name(enum step_kind k)
@@ -164,6 +163,8 @@ static void plan_booting(struct planner *p, const struct instance *i)
 
 static void plan_admit(struct planner *p, const struct instance *i, bool also_held_out)
 {
+    if (!i->address[0] || !i->port) /* its host does not know it yet */
+        return;
     for (size_t k = 0; k < p->g->pool_count; k++) {
         const struct membership *m = &i->pools[k];
         bool out = m->state == AS_MEMBER_OUT || m->state == AS_MEMBER_DRAINING;

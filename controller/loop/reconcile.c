@@ -276,12 +276,19 @@ static bool looks_ill(const struct instance *i)
     return i->state == INST_SERVING && !i->died && !i->absent && i->misses > 0;
 }
 
+/* Is the place of the one before still to be filled? What became of the one before does not count: a dead host
+ * never confirms that it is gone. */
 static bool replacing(const struct group *g)
 {
-    for (const struct instance *i = g->instances; i; i = i->next)
-        if (i->state != INST_SERVING && i->state != INST_GONE && i->state != INST_DRAINING)
+    int live = 0;
+    for (const struct instance *i = g->instances; i; i = i->next) {
+        if (i->state == INST_UNKNOWN)
+            continue;
+        if (inst_pending(i))
             return true;
-    return false;
+        live += inst_live(i);
+    }
+    return live < g->desired;
 }
 
 static void doubt_ends(struct group *g)

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "../runtime/log.h"
+#include "act.h"
 #include "engine.h"
 
 struct staged {             /* what the new configuration needs, bound and not in use yet */
@@ -50,6 +51,16 @@ static bool names_endpoint(const struct cfg_group *c, const char *name)
 
 static int check_hosts(const struct group *g, const struct cfg_group *c, struct as_error *err)
 {
+    size_t places = g->host_count; /* of hosts that left too: operations refer to them by number */
+    for (size_t n = 0; n < c->compute.endpoint_count; n++) {
+        size_t k = 0;
+        while (k < g->host_count && strcmp(g->hosts[k].name, c->compute.endpoints[n]) != 0)
+            k++;
+        places += k == g->host_count;
+    }
+    if (places > HOSTS_MOST)
+        return as_fail(err, AS_EINVAL, "group '%s': %zu hosts came and went since the start, at most %d can: restart "
+                       "instead", c->name, places, HOSTS_MOST);
     for (size_t k = 0; k < g->host_count; k++) {
         int here = 0;
         for (const struct instance *i = g->instances; i; i = i->next)
@@ -144,6 +155,23 @@ static void merge_hosts(struct engine *e, struct group *g, struct group *fresh, 
     g->hosts = room;
 }
 
+/* Instances whose host the configuration did not name for a while are looked for where it is now. */
+static void find_hosts(struct group *g)
+{
+    for (struct instance *i = g->instances; i; i = i->next)
+        for (size_t k = 0; i->host < 0 && i->host_name[0] && k < g->host_count; k++)
+            if (strcmp(g->hosts[k].name, i->host_name) == 0)
+                i->host = (int)k;
+}
+
+/* What failed before was another configuration: whoever mended it need not wait for the back-off. */
+static void forgive(struct group *g)
+{
+    backoff_clear(&g->launch);
+    for (size_t k = 0; k < g->host_count; k++)
+        backoff_clear(&g->hosts[k].launch);
+}
+
 static void merge_pools(struct engine *e, struct group *g, struct group *fresh, struct pool *room)
 {
     memcpy(room, g->pools, g->pool_count * sizeof *room);
@@ -236,6 +264,8 @@ static void swap_group(struct engine *e, struct group *g, struct group *fresh, s
         sp->members[k] = NULL;
     }
     merge_hosts(e, g, fresh, sp->hosts);
+    find_hosts(g);
+    forgive(g);
     merge_pools(e, g, fresh, sp->pools);
     sp->hosts = NULL;
     sp->pools = NULL;
@@ -345,6 +375,9 @@ static void swap_all(struct engine *e, struct cfg_hold *hold, struct staged *st,
     e->cfg = c;
     if (!inputs_bind(e, st, e->sources))
         log_error("reload", "out of memory while binding metrics: some policies have no input until the next reload");
+    for (struct group *g = e->groups; g; g = g->next)
+        if (!g->retired)
+            group_learn(g);
     e->next_tick = e->now;
 }
 

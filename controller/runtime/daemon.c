@@ -210,7 +210,8 @@ static void on_term(uv_signal_t *s, int signum)
     if (d->stopping)
         _exit(128 + signum);
     log_info("daemon", "%s: stopping; instances are left serving", signum == SIGTERM ? "SIGTERM" : "SIGINT");
-    signal(signum, SIG_DFL); /* the loop ends now: a second one stops at once */
+    signal(SIGTERM, SIG_DFL); /* the loop ends now: a second one stops at once, whichever of the two */
+    signal(SIGINT, SIG_DFL);
     stop(d, 0);
 }
 

@@ -182,6 +182,21 @@ void trace_fini(struct trace *t)
     *t = (struct trace){ 0 };
 }
 
+int trace_cut(struct trace *t, double from, double span, struct as_error *err)
+{
+    size_t first = (size_t)(from / t->step_s), left = first < t->count ? t->count - first : 0;
+    size_t want = span > 0 ? (size_t)(span / t->step_s + 0.5) : left;
+    if (want > left)
+        want = left;
+    if (want < 2)
+        return as_fail(err, AS_EINVAL, "the trace has %zu steps of %g s: nothing is left of it from %g s on", t->count,
+                       t->step_s, from);
+    memmove(t->rate, t->rate + first, want * sizeof *t->rate);
+    t->count = want;
+    t->first_s += (double)first * t->step_s;
+    return AS_OK;
+}
+
 double trace_peak(const struct trace *t)
 {
     double peak = 0;

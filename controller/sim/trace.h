@@ -27,6 +27,10 @@ int trace_load(const char *path, struct trace *out, struct as_error *err);
 int trace_parse(const char *name, const char *text, size_t length, struct trace *out, struct as_error *err);
 void trace_fini(struct trace *t);
 
+/* Keeps only what lies in [from, from + span) seconds since the first sample; span 0: to the end. AS_EINVAL when
+ * fewer than two steps are left. */
+int trace_cut(struct trace *t, double from, double span, struct as_error *err);
+
 double trace_peak(const struct trace *t);
 double trace_mean(const struct trace *t);
 

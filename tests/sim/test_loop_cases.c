@@ -3,19 +3,22 @@
 #include "../../controller/loop/report.h"
 #include "simkit.h"
 
-#define GROUP_WEB(max, extra)                                                                       \
-    "controller = { interval = \"2s\"; };\n"                                                        \
-    "groups = { web = { min = 2; max = " #max ";\n"                                                 \
-    "  compute = { driver = \"sim\"; hosts = [ \"a\", \"b\" ]; };\n"                                \
-    "  health = { http = \"/\"; interval = \"500ms\"; rise = 2; boot_timeout = \"20s\"; };\n"       \
-    "  balancer = { driver = \"sim\"; hosts = [ \"lb\" ]; drain = \"10s\"; };\n"                    \
-    "  scale_in = { window = \"20s\"; };\n"                                                         \
-    "  policies = [ \"load\" ]; }; };\n" extra                                                      \
+#define GROUP_WEB(max, extra, compute)                                                                       \
+    "controller = { interval = \"2s\"; };\n"                                                                 \
+    "groups = { web = { min = 2; max = " #max ";\n"                                                          \
+    "  compute = { driver = \"sim\"; hosts = [ \"a\", \"b\" ]; " compute "};\n"                              \
+    "  health = { http = \"/\"; interval = \"500ms\"; rise = 2; boot_timeout = \"20s\"; };\n"                \
+    "  balancer = { driver = \"sim\"; hosts = [ \"lb\" ]; drain = \"10s\"; };\n"                             \
+    "  scale_in = { window = \"20s\"; };\n"                                                                  \
+    "  policies = [ \"load\" ]; }; };\n" extra                                                               \
     "policies = { load = { type = \"target\"; metric = \"m.load\"; per_instance = 10.0; }; };\n"
 
-static const char web_10[] = GROUP_WEB(10, "sources = { m = { driver = \"sim\"; }; };\n");
-static const char web_12[] = GROUP_WEB(12, "sources = { m = { driver = \"sim\"; }; };\n");
-static const char web_10_slow[] = GROUP_WEB(10, "sources = { m = { driver = \"sim\"; interval = \"3s\"; }; };\n");
+static const char web_10[] = GROUP_WEB(10, "sources = { m = { driver = \"sim\"; }; };\n", "");
+static const char web_12[] = GROUP_WEB(12, "sources = { m = { driver = \"sim\"; }; };\n", "");
+static const char web_10_slow[] =
+    GROUP_WEB(10, "sources = { m = { driver = \"sim\"; interval = \"3s\"; }; };\n", "");
+static const char web_keeps[] =
+    GROUP_WEB(10, "sources = { m = { driver = \"sim\"; }; };\n", "keep_failed = \"10m\"; ");
 
 static struct group *web(struct kit *k)
 {
@@ -144,7 +147,7 @@ static void a_failed_one_that_is_kept_gets_no_new_sessions(void **state)
 {
     (void)state;
     struct kit k = { .load = 50 };
-    kit_start(&k, web_10, &(struct sim_params){ .seed = 26 });
+    kit_start(&k, web_keeps, &(struct sim_params){ .seed = 26 });
     kit_run(&k, 20 * AS_SECOND);
     web(&k)->instances->misses = 100; /* its check fails; the balancer's own still passes */
     web(&k)->dirty = true;
@@ -196,7 +199,8 @@ static void G11_reloads_with_operations_under_way_lose_nothing(void **state)
     (void)state;
     for (as_time at = 100; at < 4000; at += 210) {
         struct kit k = { .load = 45 };
-        kit_start(&k, web_10, &(struct sim_params){ .seed = (uint64_t)at, .create_jitter_ms = 700, .session_ms = 3000 });
+        kit_start(&k, web_10,
+                  &(struct sim_params){ .seed = (uint64_t)at, .create_jitter_ms = 700, .session_ms = 3000 });
         kit_run(&k, at);
         for (int n = 0; n < 6; n++) {
             reload(&k, n % 3 == 0 ? web_12 : n % 3 == 1 ? web_10_slow : web_10);
@@ -207,6 +211,85 @@ static void G11_reloads_with_operations_under_way_lose_nothing(void **state)
         assert_int_equal(sim_alive(k.sim, "web"), 5);
         kit_end(&k);
     }
+}
+
+/* What reloads, hangs of hosts and of the balancer, vanishing instances and crashes make of each other. */
+static void hostile_operators(uint64_t seed)
+{
+    static const char *const texts[] = { web_10, web_12, web_10_slow, web_keeps };
+    static const char *const hang[] = { "a", "b", "lb" };
+    struct kit k = { .load = 30 };
+    struct sim_params p = { .seed = seed,
+                            .session_ms = 15000,
+                            .create_jitter_ms = 3000,
+                            .boot_ms = 1000,
+                            .boot_jitter_ms = 6000,
+                            .fail_create = 0.05,
+                            .unknown_create = 0.05,
+                            .never_boots = 0.05,
+                            .fail_poll = 0.05,
+                            .fail_call = 0.05,
+                            .death_per_hour = 6 };
+    kit_start(&k, web_12, &p);
+    uint64_t r = seed;
+    for (int step = 0; step < 200; step++) {
+        r = r * 6364136223846793005u + 1442695040888963407u;
+        k.load = (double)(r >> 40) / 16777216.0 * 130;
+        k.blind = (r >> 8) % 16 == 0;
+        sim_tune(k.sim)->vanish_ms = (r >> 12) % 13 == 0 ? 5000 : 0;
+        for (size_t h = 0; h < 3; h++)
+            sim_hang_host(k.sim, hang[h], false);
+        if ((r >> 16) % 4 == 0)
+            sim_hang_host(k.sim, hang[(r >> 20) % 3], true);
+        if ((r >> 24) % 23 == 0)
+            sim_lose_members(k.sim);
+        if ((r >> 28) % 5 == 0)
+            reload(&k, texts[(r >> 34) % 4]);
+        if ((r >> 30) % 19 == 0) {
+            kit_crash(&k);
+            kit_boot(&k);
+        }
+        sim_run(k.sim, sim_now(k.sim) + (as_time)((r >> 36) % 20000), NULL, NULL);
+        const char *broken = sim_violation(k.sim); /* max of 12 may have become 10 */
+        if (*broken && !strstr(broken, "G1"))
+            fail_msg("seed %llu: %s", (unsigned long long)seed, broken);
+    }
+    *sim_tune(k.sim) =
+        (struct sim_params){ .call_ms = 2, .create_ms = 300, .boot_ms = 500, .member_rise_ms = 1000 };
+    for (size_t h = 0; h < 3; h++)
+        sim_hang_host(k.sim, hang[h], false);
+    k.blind = false;
+    k.load = 45;
+    kit_crash(&k); /* the last reload is what the file says */
+    kit_boot(&k);
+    sim_run(k.sim, sim_now(k.sim) + 25 * AS_MINUTE, NULL, NULL);
+    if (sim_alive(k.sim, "web") != group_footprint(web(&k)) || sim_up(k.sim, "web") < 5)
+        fail_msg("seed %llu: %d exist, the footprint is %d, %d are up", (unsigned long long)seed,
+                 sim_alive(k.sim, "web"), group_footprint(web(&k)), sim_up(k.sim, "web"));
+    kit_end(&k);
+}
+
+static void hostile_operators_do_not_lose_instances(void **state)
+{
+    (void)state;
+    uint64_t seeds = getenv("SIM_SEEDS") ? strtoull(getenv("SIM_SEEDS"), NULL, 10) : 8;
+    const char *one = getenv("SIM_SEED");
+    for (uint64_t seed = 1; seed <= seeds; seed++)
+        hostile_operators(one ? strtoull(one, NULL, 10) : seed);
+}
+
+static void G9_a_mended_configuration_need_not_wait_for_the_back_off(void **state)
+{
+    (void)state;
+    struct kit k = { .load = 50 };
+    kit_start(&k, web_10, &(struct sim_params){ .seed = 29, .never_boots = 1.0 });
+    kit_run(&k, 20 * AS_MINUTE);
+    assert_true(web(&k)->launch.fails >= 5);
+    sim_tune(k.sim)->never_boots = 0;
+    reload(&k, web_12);
+    kit_run(&k, 30 * AS_SECOND);
+    assert_int_equal(sim_up(k.sim, "web"), 5);
+    kit_end(&k);
 }
 
 int main(void)
@@ -221,6 +304,8 @@ int main(void)
         cmocka_unit_test(a_journal_that_works_again_is_noticed_with_nothing_to_write),
         cmocka_unit_test(G11_a_decision_outlives_the_source_it_was_made_from),
         cmocka_unit_test(G11_reloads_with_operations_under_way_lose_nothing),
+        cmocka_unit_test(G9_a_mended_configuration_need_not_wait_for_the_back_off),
+        cmocka_unit_test(hostile_operators_do_not_lose_instances),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

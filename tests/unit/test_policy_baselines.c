@@ -69,6 +69,9 @@ static void hpa_replicas_are_those_of_kubernetes(void **unused)
     assert_int_equal(replicas(3, 20, 0, 1, 50), 4);
     assert_int_equal(replicas(4, 10, 0, 1, 50), 3);
     assert_int_equal(replicas(3, 90, 0, 1, 50), 6);
+    assert_int_equal(replicas(3, 40, 0, 3, 50),
+                     6); /* fewer by what is known, more with what is not: no change */
+    assert_int_equal(replicas(3, 60, 0, 3, 50), 6);
 }
 
 static void hpa_percentages_lose_what_doubles_lose(void **unused)
@@ -139,7 +142,7 @@ static void hpa_grows_within_its_rates(void **unused)
                 HUNDREDS "behavior = true; up_limits = ( { value = 4; period = \"60s\"; } );");
     assert_int_equal(want(k, 15, 7000, 10, 0), 14);
     assert_int_equal(want(k, 15, 7000, 14, 0), 14);
-    assert_int_equal(want(k, 15, 7000, 14, 0), 14);
+    assert_int_equal(want(k, 15, 7000, 10, 0), 14); /* the launches failed: still asked for */
     assert_int_equal(want(k, 15, 7000, 14, 0), 14);
     assert_int_equal(want(k, 15, 7000, 14, 0), 18); /* 60 s after the first change it no longer counts */
     kit_free(k);
@@ -252,6 +255,13 @@ static void aws_target_forgets_its_alarm_when_a_point_is_missing(void **unused)
     }
     assert_int_equal(want_for(k, 120, 300, 4, 0), 4);
     assert_int_equal(want_for(k, 90, 300, 4, 0), 6);
+    kit_free(k);
+    k = kit_new(&as_policy_aws_target, HUNDREDS "target = \"50%\";");
+    want(k, 10, 300, 4, 0);
+    want_for(k, 120, 300, 4, 0);
+    assert_int_equal(want(k, 130, 300, 4, 0), 4); /* nobody looked for two minutes */
+    assert_int_equal(want_for(k, 120, 300, 4, 0), 4);
+    assert_int_equal(want_for(k, 60, 300, 4, 0), 6);
     kit_free(k);
 }
 
@@ -405,6 +415,11 @@ static void hist_takes_the_percentile_and_its_error(void **unused)
     assert_int_equal(want(k, 60, 100, 2, 0), 11); /* short for the sixth time: 1.05 * 10 */
     assert_int_equal(want(k, 60, 100, 2, 0), 18);
     kit_free(k);
+    k = kit_new(&as_policy_hist, COMMON);
+    for (int i = 0; i < 4; i++)
+        want(k, 60, 50, 20, 0);
+    assert_int_equal(want(k, 60, 50, 20, 0), 2); /* 5 - 15 is below 0: 5 - 15 / 5 */
+    kit_free(k);
 }
 
 static void hist_keeps_the_percentile_of_the_last_730(void **unused)
@@ -428,6 +443,7 @@ static void adapt_grows_at_once_and_shrinks_by_a_quarter(void **unused)
         assert_int_equal(want(k, 60, 50, 10, 0), 10);
     assert_int_equal(want(k, 60, 50, 10, 0), 9); /* R = 10/10.2 * -5 / 4 = -1.225 */
     assert_int_equal(want(k, 60, 50, 9, 0), 8);  /* r = -0.225 - 0.9 */
+    assert_int_equal(want(k, 60, 50, 8, 0), 8);  /* r = -0.125 - 0.618: not a whole one */
     kit_free(k);
 }
 
@@ -447,6 +463,12 @@ static void conpaas_forecasters_meet_what_is_known(void **unused)
         assert_true(fabs(f[h] - (100 + 10 * sin((21 + h) * 1.3))) < 1.5);
     for (int h = 0; h < CONPAAS_AHEAD; h++)
         assert_true(f[h] > 80 && f[h] < 120); /* never runs away */
+    double seasonal[2] = { 0 };
+    struct conpaas_season season = { .seasonal = seasonal, .length = 2 };
+    conpaas_season_add(&season, 10);
+    conpaas_season_add(&season, 20); /* level 12, trend 0.2, its season 0.4 */
+    conpaas_season_forecast(&season, f, 2);
+    assert_true(fabs(f[0] - 12.2) < 1e-9 && fabs(f[1] - 12.8) < 1e-9);
     const double some[3] = { 1, 2, -1 };
     assert_true(fabs(conpaas_weigh(some, 3) - 5.0 / 3) < 1e-9);
 }

@@ -64,6 +64,17 @@ static void what_is_no_sample_is_named_with_its_line(void **state)
     assert_int_equal(trace_load("/nonexistent/t.csv", &t, &err), AS_EIO);
 }
 
+static void a_part_is_cut_out(void **state)
+{
+    (void)state;
+    struct trace t = parsed("0,0\n10,1\n20,2\n30,3\n40,4\n");
+    assert_int_equal(trace_cut(&t, 10, 20, NULL), AS_OK);
+    assert_int_equal(t.count, 2);
+    assert_true(t.rate[0] > 0.9 && t.rate[0] < 1.1 && t.rate[1] > 1.9);
+    assert_int_equal(trace_cut(&t, 10, 0, NULL), AS_EINVAL);
+    trace_fini(&t);
+}
+
 static void doubled_stamps_are_dropped(void **state)
 {
     (void)state;
@@ -79,6 +90,7 @@ int main(void)
         cmocka_unit_test(step_is_the_commonest_difference_and_gaps_are_held),
         cmocka_unit_test(between_samples_straight_or_held),
         cmocka_unit_test(what_is_no_sample_is_named_with_its_line),
+        cmocka_unit_test(a_part_is_cut_out),
         cmocka_unit_test(doubled_stamps_are_dropped),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

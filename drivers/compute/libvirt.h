@@ -1,0 +1,83 @@
+/* The libvirt driver's state and what its files share. */
+#ifndef COMPUTE_LIBVIRT_H
+#define COMPUTE_LIBVIRT_H
+
+#include <libvirt/libvirt.h>
+#include <libvirt/virterror.h>
+#include <pthread.h>
+
+#include "libvirt_xml.h"
+
+#define LIBVIRT_PATH_MAX  1024
+#define LIBVIRT_RANGE_MAX 65536     /* most addresses of a range                                       */
+
+struct libvirt_range {              /* host byte order, both inclusive                                 */
+    uint32_t first, last;
+};
+
+struct libvirt_subnet {             /* of a network to be made                                         */
+    uint32_t base, gateway;
+    int prefix;                     /* 0: not described                                                */
+};
+
+struct libvirt {
+    const char *uri;
+    const struct as_settings *settings;
+    struct as_owner owner;
+    struct libvirt_range range;
+    struct libvirt_subnet subnet;
+    char *template;                 /* owned, NULL: the built-in machine                               */
+    pthread_mutex_t link_lock;      /* guards conn                                                     */
+    pthread_mutex_t address_lock;   /* one reservation at a time                                       */
+    virConnectPtr conn;             /* NULL: not connected                                             */
+};
+
+extern const struct as_option libvirt_options[];
+int libvirt_open(void *self, const struct as_settings *s, const struct as_owner *owner, const char *endpoint,
+                 struct as_error *err);
+void libvirt_close(void *self);
+bool libvirt_range_parse(const char *text, struct libvirt_range *out);
+bool libvirt_subnet_parse(const char *text, struct libvirt_subnet *out);
+
+/* --- libvirt_connect.c ------------------------------------------------------------------------------- */
+
+/* Gives a reference to the connection, opened or reopened when need be; the caller virConnectCloses it.
+ * AS_EAGAIN: nobody answers there. */
+int libvirt_link(struct libvirt *d, as_time deadline, virConnectPtr *out, struct as_error *err);
+/* Turns this thread's last libvirt error into one of ours. `wrote`: the call may have had its effect when
+ * the connection was lost during it. */
+int libvirt_refused(const struct libvirt *d, bool wrote, const char *what, struct as_error *err);
+
+/* --- libvirt_network.c ------------------------------------------------------------------------------- */
+
+void libvirt_mac(const struct libvirt *d, const char *id, char mac[LIBVIRT_MAC_MAX]);
+/* Finds or makes the network and reserves an address in it; the same one again for the same id. AS_EFULL:
+ * the range is used up. */
+int libvirt_reserve(struct libvirt *d, virConnectPtr conn, const char *id, char address[AS_ADDRESS_MAX],
+                    struct as_error *err);
+/* Gives the address of this id back; it is no error when there is none. */
+int libvirt_release(struct libvirt *d, virConnectPtr conn, const char *id, struct as_error *err);
+
+/* --- libvirt_volume.c -------------------------------------------------------------------------------- */
+
+/* Makes the disk of an instance as an overlay of the base; one that an earlier attempt left is replaced. The
+ * caller knows that no domain of this id is there. */
+int libvirt_clone(struct libvirt *d, virConnectPtr conn, const char *id, char path[LIBVIRT_PATH_MAX],
+                  struct as_error *err);
+/* Deletes the disk of this id. Only after the domain is proven gone: libvirt itself does not look. */
+int libvirt_discard(struct libvirt *d, virConnectPtr conn, const char *id, struct as_error *err);
+/* Adds the instances of which only the disk is left. */
+int libvirt_list_left(struct libvirt *d, virConnectPtr conn, struct as_instances *out, struct as_error *err);
+
+/* --- libvirt.c, libvirt_launch.c --------------------------------------------------------------------- */
+
+bool libvirt_name_ok(const char *id);
+/* AS_ENOENT: no domain of this name; AS_EEXIST: one, but not ours. The caller frees *dom on AS_OK. */
+int libvirt_find(struct libvirt *d, virConnectPtr conn, const char *id, virDomainPtr *dom,
+                 struct as_instance *out, struct as_error *err);
+/* Reads mark and state; AS_EEXIST when the mark is not ours. */
+int libvirt_read(struct libvirt *d, virDomainPtr dom, struct as_instance *out, struct as_error *err);
+int libvirt_create(void *self, as_time deadline, const struct as_launch *launch, struct as_instance *out,
+                   struct as_error *err);
+
+#endif

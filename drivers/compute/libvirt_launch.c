@@ -1,0 +1,168 @@
+/* Launching a virtual machine: its address, its disk, then a transient domain under the instance's name. What
+ * fails for good leaves nothing behind; what is in doubt is left for the next list, and said to be in doubt. A
+ * domain of that name that is not ours is never touched. */
+#include <ctype.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "libvirt.h"
+
+/* --- the machine -------------------------------------------------------------------------------------- */
+
+/* "kvm" where the host has it. Drivers other than QEMU's have one type, named as they are. */
+static void choose_type(struct libvirt *d, virConnectPtr conn, char *buf, size_t size)
+{
+    const char *wanted = as_settings_str(d->settings, "type"), *driver = virConnectGetType(conn);
+    size_t i = 0;
+    if (driver && strcmp(driver, "QEMU") != 0) {
+        for (; driver[i] && i + 1 < size; i++)
+            buf[i] = (char)tolower((unsigned char)driver[i]);
+        buf[i] = '\0';
+        return;
+    }
+    if (strcmp(wanted, "auto") == 0) {
+        char *kvm = virConnectGetDomainCapabilities(conn, NULL, NULL, NULL, "kvm", 0);
+        wanted = kvm ? "kvm" : "qemu";
+        free(kvm);
+    }
+    snprintf(buf, size, "%s", wanted);
+}
+
+static bool fill_mark(struct libvirt *d, const struct as_launch *launch, struct libvirt_mark *m)
+{
+    libvirt_mac(d, launch->id, m->mac);
+    m->created_wall = as_clock_wall();
+    return snprintf(m->controller, sizeof m->controller, "%s", d->owner.controller) < LIBVIRT_NAME_MAX &&
+           snprintf(m->group, sizeof m->group, "%s", d->owner.group) < LIBVIRT_NAME_MAX &&
+           snprintf(m->id, sizeof m->id, "%s", launch->id) < AS_ID_MAX &&
+           snprintf(m->revision, sizeof m->revision, "%s", launch->revision) < AS_REVISION_MAX;
+}
+
+/* A template may name what it likes: only a domain under the instance's name, with our mark, is kept. */
+static int check_made(struct libvirt *d, virDomainPtr dom, const char *id, struct as_instance *out,
+                      struct as_error *err)
+{
+    int rc = AS_OK;
+    if (strcmp(virDomainGetName(dom), id) != 0)
+        rc =
+            as_fail(err, AS_EINVAL, "the template does not name the machine '%s': use <name>{id}</name>", id);
+    else if ((rc = libvirt_read(d, dom, out, err)) == AS_OK)
+        return AS_OK;
+    else if (rc != AS_EEXIST && rc != AS_ENOENT)
+        return as_fail(err, AS_EUNKNOWN, "'%s' was started on %.60s but cannot be looked at", id, d->uri);
+    else if (rc == AS_EEXIST)
+        rc = as_fail(err, AS_EINVAL, "the template loses the mark in its <metadata>, have a look at it");
+    else
+        return as_fail(err, AS_EINVAL, "'%s' ended at once on %.60s: look at its serial log", id, d->uri);
+    virDomainDestroy(dom);
+    return rc;
+}
+
+static int make_domain(struct libvirt *d, virConnectPtr conn, const struct libvirt_mark *mark,
+                       const char *volume, struct as_instance *out, struct as_error *err)
+{
+    char type[32];
+    choose_type(d, conn, type, sizeof type);
+    struct libvirt_machine m = {
+        .settings = d->settings, .mark = mark, .type = type, .volume = volume, .template = d->template
+    };
+    char *xml = libvirt_domain_xml(&m);
+    if (!xml)
+        return as_fail(err, AS_ENOMEM, "out of memory for domain '%s'", mark->id);
+    virDomainPtr dom = virDomainCreateXML(conn, xml, 0);
+    free(xml);
+    if (!dom)
+        return libvirt_refused(d, true, "starting the domain", err);
+    int rc = check_made(d, dom, mark->id, out, err);
+    virDomainFree(dom);
+    return rc;
+}
+
+/* --- create ----------------------------------------------------------------------------------------------- */
+
+/* A launch failed for good. Nothing is removed unless no domain of this name is there: another one's, or our
+ * own that came up after all, keeps what it has. */
+static int undo(struct libvirt *d, virConnectPtr conn, const char *id, int rc, struct as_error *err)
+{
+    struct as_error why;
+    if (rc == AS_EUNKNOWN)
+        return rc;
+    virDomainPtr there = virDomainLookupByName(conn, id);
+    if (there) {
+        virDomainFree(there);
+        return as_fail(err, AS_EUNKNOWN, "domain '%s' came up on %.60s beside this launch", id, d->uri);
+    }
+    int gone = libvirt_refused(d, false, "looking for the domain", &why);
+    if (gone == AS_ENOENT && (gone = libvirt_discard(d, conn, id, &why)) == AS_OK)
+        gone = libvirt_release(d, conn, id, &why);
+    if (gone == AS_OK)
+        return rc;
+    char first[160];
+    snprintf(first, sizeof first, "%.150s", err->msg);
+    return as_fail(err, AS_EUNKNOWN, "%s; removing what was left failed: %.80s", first, why.msg);
+}
+
+static int make_all(struct libvirt *d, virConnectPtr conn, struct libvirt_mark *mark, as_time deadline,
+                    struct as_instance *out, struct as_error *err)
+{
+    char volume[LIBVIRT_PATH_MAX];
+    int rc = libvirt_reserve(d, conn, mark->id, mark->address, err);
+    if (rc == AS_OK)
+        rc = libvirt_clone(d, conn, mark->id, volume, err);
+    if (rc == AS_OK && as_time_left(deadline) == 0)
+        rc = as_fail(err, AS_EAGAIN, "%.60s is too slow to launch '%s' in time", d->uri, mark->id);
+    if (rc == AS_OK)
+        rc = make_domain(d, conn, mark, volume, out, err);
+    return rc == AS_OK ? rc : undo(d, conn, mark->id, rc, err);
+}
+
+/* It is there and ours: brought to running. */
+static int adopt(struct libvirt *d, virDomainPtr dom, struct as_instance *seen, struct as_error *err)
+{
+    int done = 0;
+    if (seen->state == AS_RUN_PARKED)
+        done = virDomainResume(dom);
+    else if (seen->state == AS_RUN_STOPPED)
+        done = virDomainCreate(dom);
+    if (done != 0)
+        return libvirt_refused(d, true, "waking the domain", err);
+    return libvirt_read(d, dom, seen, err);
+}
+
+static int create_or_adopt(struct libvirt *d, virConnectPtr conn, const struct as_launch *launch,
+                           as_time deadline, struct as_instance *out, struct as_error *err)
+{
+    virDomainPtr dom = NULL;
+    struct libvirt_mark mark = { 0 };
+    int rc = libvirt_find(d, conn, launch->id, &dom, out, err);
+    if (rc == AS_OK) {
+        rc = adopt(d, dom, out, err);
+        virDomainFree(dom);
+        return rc;
+    }
+    if (rc != AS_ENOENT)
+        return rc;
+    if (!fill_mark(d, launch, &mark))
+        return as_fail(err, AS_EINVAL, "'%s' or its owner's name is too long for a mark", launch->id);
+    return make_all(d, conn, &mark, deadline, out, err);
+}
+
+int libvirt_create(void *self, as_time deadline, const struct as_launch *launch, struct as_instance *out,
+                   struct as_error *err)
+{
+    struct libvirt *d = self;
+    struct as_instance made = { 0 };
+    virConnectPtr conn = NULL;
+    struct as_error own;
+    err = err ? err : &own;
+    if (!libvirt_name_ok(launch->id))
+        return as_fail(err, AS_EINVAL, "'%s' cannot be the name of a domain", launch->id);
+    int rc = libvirt_link(d, deadline, &conn, err);
+    if (rc != AS_OK)
+        return rc;
+    rc = create_or_adopt(d, conn, launch, deadline, &made, err);
+    virConnectClose(conn);
+    if (rc == AS_OK)
+        *out = made;
+    return rc;
+}

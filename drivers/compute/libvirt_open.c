@@ -1,0 +1,293 @@
+/* Options of the libvirt driver and what is wrong with them, offline: nothing here asks a hypervisor. */
+#include <arpa/inet.h>
+#include <ctype.h>
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "libvirt.h"
+
+/* --- options ------------------------------------------------------------------------------------------ */
+
+static const char *const type_choices[] = { "auto", "kvm", "qemu", NULL };
+static const char *const bus_choices[] = { "virtio", "sata", "scsi", NULL };
+static const char *const cpu_choices[] = { "host-passthrough", "host-model", "maximum", NULL };
+static const char *const forward_choices[] = { "nat", "route", "open", "none", NULL };
+
+const struct as_option libvirt_options[] = {
+    { .name = "hosts",
+      .type = AS_OPT_STRINGS,
+      .def = "qemu:///system",
+      .help = "hypervisors as libvirt URIs: qemu:///system, qemu+tls://host/system, "
+              "qemu+ssh://user@host/system" },
+    { .name = "base",
+      .type = AS_OPT_STRING,
+      .flags = AS_OPT_REQUIRED,
+      .help =
+          "base image every disk is an overlay of: /path, or pool/volume; a pool of the host must hold it" },
+    { .name = "pool", .type = AS_OPT_STRING, .def = "default", .help = "storage pool for the disks" },
+    { .name = "disk",
+      .type = AS_OPT_BYTES,
+      .min = 1,
+      .max = 1e15,
+      .help = "size of the disk when it is to be larger than the base image" },
+    { .name = "memory",
+      .type = AS_OPT_BYTES,
+      .flags = AS_OPT_REQUIRED,
+      .min = 1048576,
+      .max = 1e14,
+      .help = "memory of a machine" },
+    { .name = "vcpus",
+      .type = AS_OPT_INT,
+      .def = "1",
+      .min = 1,
+      .max = 4096,
+      .help = "processors of a machine" },
+    { .name = "cpu_overcommit",
+      .type = AS_OPT_NUMBER,
+      .def = "4",
+      .min = 0.1,
+      .max = 1000,
+      .help = "virtual processors of all machines together for each processor of the host" },
+    { .name = "port",
+      .type = AS_OPT_INT,
+      .flags = AS_OPT_REQUIRED,
+      .min = 1,
+      .max = 65535,
+      .help = "TCP port the application listens on inside the machine" },
+    { .name = "network",
+      .type = AS_OPT_STRING,
+      .def = "default",
+      .help = "libvirt network to join; made when the host lacks it and subnet is given, and then kept" },
+    { .name = "range",
+      .type = AS_OPT_STRING,
+      .flags = AS_OPT_REQUIRED,
+      .help = "IPv4 addresses for the machines, FIRST-LAST; the network's DHCP hands them out by our "
+              "reservation, "
+              "so keep its dynamic range apart, and that of other hosts on the same wire" },
+    { .name = "subnet",
+      .type = AS_OPT_STRING,
+      .help = "subnet of a network to be made, as 10.90.0.0/24; the host gets its first address" },
+    { .name = "bridge",
+      .type = AS_OPT_STRING,
+      .help = "bridge of a network to be made; libvirt picks if unset" },
+    { .name = "forward",
+      .type = AS_OPT_CHOICE,
+      .def = "nat",
+      .choices = forward_choices,
+      .help = "how a network to be made reaches the outside" },
+    { .name = "type",
+      .type = AS_OPT_CHOICE,
+      .def = "auto",
+      .choices = type_choices,
+      .help = "kvm, qemu (slow emulation), or auto: what the host offers" },
+    { .name = "machine",
+      .type = AS_OPT_STRING,
+      .help = "machine type such as q35; libvirt's default if unset" },
+    { .name = "cpu_mode", .type = AS_OPT_CHOICE, .choices = cpu_choices, .help = "processor the guest sees" },
+    { .name = "disk_bus",
+      .type = AS_OPT_CHOICE,
+      .def = "virtio",
+      .choices = bus_choices,
+      .help = "bus of the disk" },
+    { .name = "kernel",
+      .type = AS_OPT_STRING,
+      .help = "kernel on the host to boot directly, without a boot loader" },
+    { .name = "initrd", .type = AS_OPT_STRING, .help = "initial RAM disk on the host for kernel" },
+    { .name = "cmdline", .type = AS_OPT_STRING, .help = "kernel command line for kernel" },
+    { .name = "serial_log",
+      .type = AS_OPT_STRING,
+      .help = "directory on the host where each serial console is written to ID.log; it is kept" },
+    { .name = "template",
+      .type = AS_OPT_FILE,
+      .help = "your own domain XML instead of the built-in machine, with {id} {name} {memory_kib} {vcpus} "
+              "{volume} "
+              "{mac} {network} in it" },
+    { .name = "stop_timeout",
+      .type = AS_OPT_DURATION,
+      .def = "20s",
+      .min = 0,
+      .max = 3600000,
+      .help = "time between the ACPI power button and switching off when an instance is destroyed" },
+    { 0 },
+};
+
+/* --- addresses ---------------------------------------------------------------------------------------- */
+
+static bool parse_address(const char *text, size_t length, uint32_t *out)
+{
+    char buf[INET_ADDRSTRLEN];
+    struct in_addr a;
+    if (length == 0 || length >= sizeof buf)
+        return false;
+    memcpy(buf, text, length);
+    buf[length] = '\0';
+    if (inet_pton(AF_INET, buf, &a) != 1)
+        return false;
+    *out = ntohl(a.s_addr);
+    return true;
+}
+
+bool libvirt_range_parse(const char *text, struct libvirt_range *out)
+{
+    const char *dash = strchr(text, '-');
+    struct libvirt_range r;
+    if (!dash || !parse_address(text, (size_t)(dash - text), &r.first) ||
+        !parse_address(dash + 1, strlen(dash + 1), &r.last))
+        return false;
+    if (r.last < r.first || r.last - r.first >= LIBVIRT_RANGE_MAX || r.first == 0)
+        return false;
+    *out = r;
+    return true;
+}
+
+bool libvirt_subnet_parse(const char *text, struct libvirt_subnet *out)
+{
+    const char *slash = strchr(text, '/');
+    uint32_t base;
+    if (!slash || !parse_address(text, (size_t)(slash - text), &base))
+        return false;
+    size_t digits = strspn(slash + 1, "0123456789");
+    int prefix = digits >= 1 && digits <= 2 && !slash[1 + digits] ? atoi(slash + 1) : 0;
+    if (prefix < 8 || prefix > 29 || (base & (UINT32_MAX >> prefix)) != 0)
+        return false;
+    *out = (struct libvirt_subnet){ .base = base, .gateway = base + 1, .prefix = prefix };
+    return true;
+}
+
+static int check_addresses(struct libvirt *d, const struct as_settings *s, struct as_error *err)
+{
+    const char *range = as_settings_str(s, "range"), *subnet = as_settings_str(s, "subnet");
+    if (!libvirt_range_parse(range, &d->range))
+        return as_settings_fail(s, "range", err,
+                                "'%s' must be two IPv4 addresses, FIRST-LAST, at most %d apart", range,
+                                LIBVIRT_RANGE_MAX);
+    if (!subnet && as_settings_has(s, "bridge"))
+        return as_settings_fail(s, "bridge", err, "makes no sense without subnet");
+    if (!subnet)
+        return AS_OK;
+    if (!libvirt_subnet_parse(subnet, &d->subnet))
+        return as_settings_fail(s, "subnet", err,
+                                "'%s' must be the first address of a subnet and its prefix of 8 to 29 bits",
+                                subnet);
+    uint32_t broadcast = d->subnet.base | (UINT32_MAX >> d->subnet.prefix);
+    if (d->range.first <= d->subnet.gateway || d->range.last >= broadcast)
+        return as_settings_fail(s, "range", err,
+                                "'%s' must lie inside subnet '%s', behind the host's own first address",
+                                range, subnet);
+    return AS_OK;
+}
+
+/* --- the rest ----------------------------------------------------------------------------------------- */
+
+/* What XML cannot say would be changed silently. */
+static int check_texts(const struct as_settings *s, struct as_error *err)
+{
+    static const char *const names[] = { "base",   "pool",   "network", "bridge",    "machine",
+                                         "kernel", "initrd", "cmdline", "serial_log" };
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+        const char *text = as_settings_str(s, names[i]);
+        if (!text)
+            continue;
+        if (!*text)
+            return as_settings_fail(s, names[i], err, "is empty");
+        for (const char *c = text; *c; c++)
+            if ((unsigned char)*c < ' ' || *c == 0x7f)
+                return as_settings_fail(s, names[i], err, "holds a control character");
+    }
+    const char *const paths[] = { "kernel", "initrd", "serial_log" };
+    for (size_t i = 0; i < sizeof paths / sizeof *paths; i++)
+        if (as_settings_str(s, paths[i]) && as_settings_str(s, paths[i])[0] != '/')
+            return as_settings_fail(s, paths[i], err, "'%s' must be an absolute path on the host",
+                                    as_settings_str(s, paths[i]));
+    for (size_t i = 1; i < sizeof paths / sizeof *paths; i++) {
+        const char *name = i == 1 ? "initrd" : "cmdline";
+        if (as_settings_has(s, name) && !as_settings_has(s, "kernel"))
+            return as_settings_fail(s, name, err, "makes no sense without kernel");
+    }
+    const char *base = as_settings_str(s, "base"), *slash = strchr(base, '/');
+    if (!slash || !slash[1] || (slash != base && strchr(slash + 1, '/')))
+        return as_settings_fail(s, "base", err, "'%s' must be /path or pool/volume", base);
+    return AS_OK;
+}
+
+static int read_template(struct libvirt *d, const char *path, struct as_error *err)
+{
+    const struct as_settings *s = d->settings;
+    FILE *f = fopen(path, "re");
+    if (!f)
+        return as_settings_fail(s, "template", err, "cannot read '%s': %s", path, strerror(errno));
+    d->template = malloc(LIBVIRT_TEMPLATE_MAX + 1);
+    size_t n = d->template ? fread(d->template, 1, LIBVIRT_TEMPLATE_MAX + 1, f) : 0;
+    bool bad = ferror(f) != 0;
+    fclose(f);
+    if (!d->template)
+        return as_fail(err, AS_ENOMEM, "out of memory for '%s'", path);
+    if (bad || n > LIBVIRT_TEMPLATE_MAX || memchr(d->template, '\0', n))
+        return as_settings_fail(s, "template", err, "'%s' cannot be read as text of at most %zu KiB", path,
+                                LIBVIRT_TEMPLATE_MAX >> 10);
+    d->template[n] = '\0';
+    return AS_OK;
+}
+
+/* Without its own name, address or disk an instance would be its sister. */
+static int check_template(struct libvirt *d, const char *path, struct as_error *err)
+{
+    static const char *const wanted[] = { "{mac}", "{volume}" };
+    const struct as_settings *s = d->settings;
+    const char *at = NULL;
+    int rc = read_template(d, path, err);
+    if (rc != AS_OK)
+        return rc;
+    size_t n = libvirt_unknown(d->template, &at);
+    if (n)
+        return as_settings_fail(s, "template", err, "'%s' holds %.*s, which is no placeholder", path,
+                                (int)(n < 40 ? n : 40), at);
+    if (!libvirt_root_is(d->template, "domain"))
+        return as_settings_fail(s, "template", err, "'%s' is no <domain> document", path);
+    if (!libvirt_template_has(d->template, "{id}") && !libvirt_template_has(d->template, "{name}"))
+        return as_settings_fail(s, "template", err, "'%s' must name the machine {id}", path);
+    for (size_t i = 0; i < sizeof wanted / sizeof *wanted; i++)
+        if (!libvirt_template_has(d->template, wanted[i]))
+            return as_settings_fail(s, "template", err, "'%s' must use %s", path, wanted[i]);
+    return AS_OK;
+}
+
+static bool uri_ok(const char *uri)
+{
+    size_t scheme = strspn(uri, "abcdefghijklmnopqrstuvwxyz0123456789+");
+    for (const char *c = uri; *c; c++)
+        if ((unsigned char)*c <= ' ' || *c == 0x7f)
+            return false;
+    return scheme > 0 && strncmp(uri + scheme, "://", 3) == 0 && strlen(uri) > scheme + 3;
+}
+
+int libvirt_open(void *self, const struct as_settings *s, const struct as_owner *owner, const char *endpoint,
+                 struct as_error *err)
+{
+    struct libvirt *d = self;
+    *d = (struct libvirt){ .uri = endpoint, .settings = s, .owner = *owner };
+    pthread_mutex_init(&d->link_lock, NULL);
+    pthread_mutex_init(&d->address_lock, NULL);
+    if (!uri_ok(endpoint))
+        return as_settings_fail(s, "hosts", err, "'%s' is no libvirt URI such as qemu:///system", endpoint);
+    int rc = check_addresses(d, s, err);
+    if (rc == AS_OK)
+        rc = check_texts(s, err);
+    if (rc == AS_OK && as_settings_has(s, "template"))
+        rc = check_template(d, as_settings_str(s, "template"), err);
+    return rc;
+}
+
+void libvirt_close(void *self)
+{
+    struct libvirt *d = self;
+    if (!d->uri)
+        return;
+    if (d->conn)
+        virConnectClose(d->conn);
+    free(d->template);
+    pthread_mutex_destroy(&d->link_lock);
+    pthread_mutex_destroy(&d->address_lock);
+    *d = (struct libvirt){ 0 };
+}

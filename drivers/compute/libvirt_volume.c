@@ -1,0 +1,241 @@
+/* Disks of the libvirt driver: qcow2 overlays of a base volume. Volumes have no metadata, so the name is the
+ * mark: autoscale.CONTROLLER.ID.qcow2. Neither the base nor a volume of another name is ever written to. */
+#include <stdlib.h>
+#include <string.h>
+
+#include "libvirt.h"
+
+#define VOLUME_NAME_MAX (LIBVIRT_NAME_MAX + AS_ID_MAX + 20)
+#define SUFFIX          ".qcow2"
+
+struct base {
+    char path[LIBVIRT_PATH_MAX], format[32];
+    uint64_t capacity;
+};
+
+static void volume_name(const struct libvirt *d, const char *id, char name[VOLUME_NAME_MAX])
+{
+    snprintf(name, VOLUME_NAME_MAX, "autoscale.%.*s.%s" SUFFIX, LIBVIRT_NAME_MAX - 1, d->owner.controller,
+             id);
+}
+
+/* Refreshed when asked: a file put there beside libvirt is not seen otherwise. */
+static int find_pool(struct libvirt *d, virConnectPtr conn, const char *name, virStoragePoolPtr *out,
+                     struct as_error *err)
+{
+    struct as_error own;
+    err = err ? err : &own;
+    *out = virStoragePoolLookupByName(conn, name);
+    if (!*out && libvirt_refused(d, false, "looking for the storage pool", err) == AS_ENOENT)
+        return as_fail(err, AS_EINVAL, "storage pool '%s' is not on %.60s: define and start it there", name,
+                       d->uri);
+    if (!*out)
+        return (int)err->rc;
+    if (virStoragePoolIsActive(*out) != 0)
+        return AS_OK;
+    virStoragePoolFree(*out);
+    return as_fail(err, AS_EAGAIN, "storage pool '%s' on %.60s is not started: virsh pool-start %s", name,
+                   d->uri, name);
+}
+
+/* --- the base ------------------------------------------------------------------------------------------- */
+
+static int read_base(struct libvirt *d, virStorageVolPtr vol, struct base *out, struct as_error *err)
+{
+    virStorageVolInfo info;
+    char *path = virStorageVolGetPath(vol), *xml = virStorageVolGetXMLDesc(vol, 0);
+    int rc = AS_OK;
+    if (!path || !xml || virStorageVolGetInfo(vol, &info) != 0)
+        rc = libvirt_refused(d, false, "reading the base image", err);
+    else if (strlen(path) >= sizeof out->path)
+        rc = as_fail(err, AS_EPROTO, "the path of the base image on %.60s is too long", d->uri);
+    if (rc == AS_OK) {
+        snprintf(out->path, sizeof out->path, "%s", path);
+        libvirt_volume_format(xml, out->format, sizeof out->format);
+        out->capacity = info.capacity;
+    }
+    free(path);
+    free(xml);
+    return rc;
+}
+
+/* NULL when libvirt does not know it. */
+static virStorageVolPtr lookup_base(virConnectPtr conn, virStoragePoolPtr pool, const char *base)
+{
+    return *base == '/' ? virStorageVolLookupByPath(conn, base)
+                        : virStorageVolLookupByName(pool, strchr(base, '/') + 1);
+}
+
+static int find_base(struct libvirt *d, virConnectPtr conn, virStoragePoolPtr pool, struct base *out,
+                     struct as_error *err)
+{
+    const char *base = as_settings_str(d->settings, "base");
+    virStorageVolPtr vol = lookup_base(conn, pool, base);
+    int rc = vol ? AS_OK : libvirt_refused(d, false, "looking for the base image", err);
+    if (rc == AS_ENOENT && virStoragePoolRefresh(pool, 0) == 0 && (vol = lookup_base(conn, pool, base)))
+        rc = AS_OK;
+    if (rc == AS_ENOENT)
+        return as_fail(err, AS_EINVAL, "base image '%s' is in no storage pool of %.60s: put it there", base,
+                       d->uri);
+    if (rc != AS_OK)
+        return rc;
+    rc = read_base(d, vol, out, err);
+    virStorageVolFree(vol);
+    return rc;
+}
+
+/* The base of "pool/volume" may be in another pool than the disks. */
+static int need_base(struct libvirt *d, virConnectPtr conn, virStoragePoolPtr disks, struct base *out,
+                     struct as_error *err)
+{
+    const char *base = as_settings_str(d->settings, "base");
+    char name[LIBVIRT_NAME_MAX];
+    virStoragePoolPtr pool = NULL;
+    if (*base == '/')
+        return find_base(d, conn, disks, out, err);
+    snprintf(name, sizeof name, "%.*s", (int)strcspn(base, "/"), base);
+    int rc = find_pool(d, conn, name, &pool, err);
+    if (rc != AS_OK)
+        return rc;
+    rc = find_base(d, conn, pool, out, err);
+    virStoragePoolFree(pool);
+    return rc;
+}
+
+/* --- disks ------------------------------------------------------------------------------------------------ */
+
+static int delete_named(struct libvirt *d, virStoragePoolPtr pool, const char *name, struct as_error *err)
+{
+    struct as_error own;
+    err = err ? err : &own;
+    virStorageVolPtr vol = virStorageVolLookupByName(pool, name);
+    int rc = vol ? AS_OK : libvirt_refused(d, false, "looking for the disk", err);
+    if (vol && virStorageVolDelete(vol, 0) != 0)
+        rc = libvirt_refused(d, true, "deleting the disk", err);
+    if (vol)
+        virStorageVolFree(vol);
+    return rc == AS_ENOENT ? AS_OK : rc;
+}
+
+static int make_overlay(struct libvirt *d, virStoragePoolPtr pool, const char *name, const struct base *base,
+                        char path[LIBVIRT_PATH_MAX], struct as_error *err)
+{
+    uint64_t wanted = as_settings_bytes(d->settings, "disk");
+    char *xml =
+        libvirt_volume_xml(name, wanted > base->capacity ? wanted : base->capacity, base->path, base->format);
+    if (!xml)
+        return as_fail(err, AS_ENOMEM, "out of memory for disk '%s'", name);
+    virStorageVolPtr vol = virStorageVolCreateXML(pool, xml, 0);
+    free(xml);
+    if (!vol)
+        return libvirt_refused(d, true, "making the disk", err);
+    char *made = virStorageVolGetPath(vol);
+    int rc = AS_OK;
+    if (!made || strlen(made) >= LIBVIRT_PATH_MAX)
+        rc = as_fail(err, AS_EPROTO, "disk '%s' on %.60s has no usable path", name, d->uri);
+    else
+        snprintf(path, LIBVIRT_PATH_MAX, "%s", made);
+    free(made);
+    virStorageVolFree(vol);
+    return rc;
+}
+
+int libvirt_clone(struct libvirt *d, virConnectPtr conn, const char *id, char path[LIBVIRT_PATH_MAX],
+                  struct as_error *err)
+{
+    char name[VOLUME_NAME_MAX];
+    struct base base;
+    virStoragePoolPtr pool = NULL;
+    volume_name(d, id, name);
+    int rc = find_pool(d, conn, as_settings_str(d->settings, "pool"), &pool, err);
+    if (rc != AS_OK)
+        return rc;
+    rc = need_base(d, conn, pool, &base, err);
+    if (rc == AS_OK)
+        rc = delete_named(d, pool, name, err);
+    if (rc == AS_OK)
+        rc = make_overlay(d, pool, name, &base, path, err);
+    virStoragePoolFree(pool);
+    return rc;
+}
+
+int libvirt_discard(struct libvirt *d, virConnectPtr conn, const char *id, struct as_error *err)
+{
+    char name[VOLUME_NAME_MAX];
+    virStoragePoolPtr pool = NULL;
+    volume_name(d, id, name);
+    int rc = find_pool(d, conn, as_settings_str(d->settings, "pool"), &pool, err);
+    if (rc != AS_OK)
+        return rc;
+    rc = delete_named(d, pool, name, err);
+    virStoragePoolFree(pool);
+    return rc;
+}
+
+/* --- what is left -------------------------------------------------------------------------------------- */
+
+/* The id in the name of a disk of our group; false when it is not one. */
+static bool id_of(const struct libvirt *d, const char *name, char id[AS_ID_MAX])
+{
+    char prefix[VOLUME_NAME_MAX];
+    int n = snprintf(prefix, sizeof prefix, "autoscale.%.*s.%s-", LIBVIRT_NAME_MAX - 1, d->owner.controller,
+                     d->owner.group);
+    size_t own = strlen(d->owner.group) + 1, length = strlen(name), tail = strlen(SUFFIX);
+    if (n < 0 || (size_t)n >= sizeof prefix || strncmp(name, prefix, (size_t)n) != 0 ||
+        length <= (size_t)n + tail || strcmp(name + length - tail, SUFFIX) != 0)
+        return false;
+    const char *from = name + (size_t)n - own;
+    size_t size = length - tail - (size_t)(from - name);
+    if (size >= AS_ID_MAX)
+        return false;
+    memcpy(id, from, size);
+    id[size] = '\0';
+    /* "web-1234" is of group web, "web-two-1234" is not */
+    return libvirt_name_ok(id) && !strchr(id + own, '-');
+}
+
+static bool is_listed(const struct as_instances *list, const char *id)
+{
+    for (size_t i = 0; i < list->count; i++)
+        if (strcmp(list->items[i].id, id) == 0)
+            return true;
+    return false;
+}
+
+static int add_left(const struct libvirt *d, const char *name, struct as_instances *out)
+{
+    char id[AS_ID_MAX];
+    if (!name || !id_of(d, name, id) || is_listed(out, id))
+        return AS_OK;
+    struct as_instance *i = as_instances_add(out);
+    if (!i)
+        return AS_ENOMEM;
+    snprintf(i->id, sizeof i->id, "%s", id);
+    snprintf(i->detail, sizeof i->detail, "the machine is gone, only its disk is left");
+    i->state = AS_RUN_STOPPED;
+    return AS_OK;
+}
+
+int libvirt_list_left(struct libvirt *d, virConnectPtr conn, struct as_instances *out, struct as_error *err)
+{
+    virStorageVolPtr *all = NULL;
+    virStoragePoolPtr pool = NULL;
+    struct as_error own;
+    err = err ? err : &own;
+    int rc = find_pool(d, conn, as_settings_str(d->settings, "pool"), &pool, err);
+    if (rc == AS_EINVAL) /* no pool, so no disks; a launch will say what is missing */
+        return AS_OK;
+    if (rc != AS_OK)
+        return rc;
+    int n = virStoragePoolListAllVolumes(pool, &all, 0);
+    if (n < 0)
+        rc = libvirt_refused(d, false, "listing the disks", err);
+    for (int i = 0; i < n; i++) {
+        if (rc == AS_OK && (rc = add_left(d, virStorageVolGetName(all[i]), out)) != AS_OK)
+            as_fail(err, AS_ENOMEM, "too many disks on %.60s", d->uri);
+        virStorageVolFree(all[i]);
+    }
+    free(all);
+    virStoragePoolFree(pool);
+    return rc;
+}

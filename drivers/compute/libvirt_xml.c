@@ -1,0 +1,480 @@
+/* XML of the libvirt driver: a writer that escapes whatever it is given, and a scanner of tags for the little
+ * that is read back. It is no general XML parser: it reads documents that libvirt has printed, refuses what
+ * looks otherwise, and never reads behind the terminating NUL. */
+#include <ctype.h>
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "libvirt_xml.h"
+
+/* --- writing ------------------------------------------------------------------------------------------ */
+
+void libvirt_escape(FILE *out, const char *text)
+{
+    for (; *text; text++)
+        switch (*text) {
+        case '&': fputs("&amp;", out); break;
+        case '<': fputs("&lt;", out); break;
+        case '>': fputs("&gt;", out); break;
+        case '"': fputs("&quot;", out); break;
+        case '\'': fputs("&apos;", out); break;
+        case '\t':
+        case '\n':
+        case '\r': fprintf(out, "&#%d;", *text); break;
+        default: /* XML 1.0 cannot say other control characters at all */
+            fputc((unsigned char)*text < ' ' ? '?' : *text, out);
+        }
+}
+
+static void attribute(FILE *out, const char *name, const char *value)
+{
+    fprintf(out, " %s='", name);
+    libvirt_escape(out, value);
+    fputc('\'', out);
+}
+
+static void element(FILE *out, const char *name, const char *value)
+{
+    if (!value)
+        return;
+    fprintf(out, "<%s>", name);
+    libvirt_escape(out, value);
+    fprintf(out, "</%s>", name);
+}
+
+/* Ends a document begun with open_memstream. */
+static char *finish(FILE *out, char **text)
+{
+    bool bad = ferror(out) != 0;
+    if (fclose(out) == 0 && !bad)
+        return *text;
+    free(*text);
+    return NULL;
+}
+
+char *libvirt_host_xml(const char *mac, const char *name, const char *address)
+{
+    char *text = NULL;
+    size_t size;
+    FILE *out = open_memstream(&text, &size);
+    if (!out)
+        return NULL;
+    fputs("<host", out);
+    attribute(out, "mac", mac);
+    attribute(out, "name", name);
+    attribute(out, "ip", address);
+    fputs("/>", out);
+    return finish(out, &text);
+}
+
+char *libvirt_volume_xml(const char *name, uint64_t capacity, const char *base, const char *base_format)
+{
+    char *text = NULL;
+    size_t size;
+    FILE *out = open_memstream(&text, &size);
+    if (!out)
+        return NULL;
+    fputs("<volume>", out);
+    element(out, "name", name);
+    fprintf(out, "<capacity unit='bytes'>%" PRIu64 "</capacity>", capacity);
+    fputs("<target><format type='qcow2'/></target><backingStore>", out);
+    element(out, "path", base);
+    fputs("<format", out);
+    attribute(out, "type", base_format);
+    fputs("/></backingStore></volume>", out);
+    return finish(out, &text);
+}
+
+/* Spanning tree would cost every guest four seconds at boot; the network has no dynamic range, only the hosts
+ * that are added to it. */
+char *libvirt_network_xml(const struct as_settings *s, const char *gateway, int prefix)
+{
+    const char *bridge = as_settings_str(s, "bridge"), *forward = as_settings_str(s, "forward");
+    char *text = NULL;
+    size_t size;
+    FILE *out = open_memstream(&text, &size);
+    if (!out)
+        return NULL;
+    fputs("<network>", out);
+    element(out, "name", as_settings_str(s, "network"));
+    fputs("<metadata><autoscale:network xmlns:autoscale='" LIBVIRT_NAMESPACE "'/></metadata>", out);
+    if (strcmp(forward, "none") != 0) {
+        fputs("<forward", out);
+        attribute(out, "mode", forward);
+        fputs("/>", out);
+    }
+    fputs("<bridge", out);
+    if (bridge)
+        attribute(out, "name", bridge);
+    fputs(" stp='off' delay='0'/><ip", out);
+    attribute(out, "address", gateway);
+    fprintf(out, " prefix='%d'/></network>", prefix);
+    return finish(out, &text);
+}
+
+/* --- domains ------------------------------------------------------------------------------------------ */
+
+static void write_mark(FILE *out, const struct libvirt_mark *m)
+{
+    fputs("<autoscale:instance xmlns:autoscale='" LIBVIRT_NAMESPACE "'", out);
+    attribute(out, "controller", m->controller);
+    attribute(out, "group", m->group);
+    attribute(out, "id", m->id);
+    attribute(out, "revision", m->revision);
+    attribute(out, "address", m->address);
+    attribute(out, "mac", m->mac);
+    fprintf(out, " created='%" PRId64 "'/>", m->created_wall);
+}
+
+static void write_os(FILE *out, const struct as_settings *s)
+{
+    const char *machine = as_settings_str(s, "machine"), *cpu = as_settings_str(s, "cpu_mode");
+    fputs("<os><type", out);
+    if (machine)
+        attribute(out, "machine", machine);
+    fputs(">hvm</type>", out);
+    element(out, "kernel", as_settings_str(s, "kernel"));
+    element(out, "initrd", as_settings_str(s, "initrd"));
+    element(out, "cmdline", as_settings_str(s, "cmdline"));
+    fputs("</os><features><acpi/></features>", out);
+    if (cpu) {
+        fputs("<cpu", out);
+        attribute(out, "mode", cpu);
+        fputs("/>", out);
+    }
+}
+
+static void write_devices(FILE *out, const struct libvirt_machine *m)
+{
+    const char *bus = as_settings_str(m->settings, "disk_bus");
+    const char *log = as_settings_str(m->settings, "serial_log");
+    fputs("<devices><disk type='file' device='disk'><driver name='qemu' type='qcow2'/><source", out);
+    attribute(out, "file", m->volume);
+    fprintf(out, "/><target dev='%s'", strcmp(bus, "virtio") == 0 ? "vda" : "sda");
+    attribute(out, "bus", bus);
+    fputs("/></disk>", out);
+    if (strcmp(bus, "scsi") == 0)
+        fputs("<controller type='scsi' model='virtio-scsi'/>", out);
+    fputs("<interface type='network'><mac", out);
+    attribute(out, "address", m->mark->mac);
+    fputs("/><source", out);
+    attribute(out, "network", as_settings_str(m->settings, "network"));
+    fputs("/><model type='virtio'/></interface>", out);
+    if (log) {
+        fputs("<serial type='file'><source path='", out);
+        libvirt_escape(out, log);
+        fputc('/', out);
+        libvirt_escape(out, m->mark->id);
+        fputs(".log'/></serial>", out);
+    }
+    fputs("<rng model='virtio'><backend model='random'>/dev/urandom</backend></rng></devices>", out);
+}
+
+static char *built_in(const struct libvirt_machine *m)
+{
+    char *text = NULL;
+    size_t size;
+    FILE *out = open_memstream(&text, &size);
+    if (!out)
+        return NULL;
+    fputs("<domain", out);
+    attribute(out, "type", m->type);
+    fputc('>', out);
+    element(out, "name", m->mark->id);
+    fputs("<metadata>", out);
+    write_mark(out, m->mark);
+    fprintf(out, "</metadata><memory unit='KiB'>%" PRIu64 "</memory><vcpu>%" PRId64 "</vcpu>",
+            as_settings_bytes(m->settings, "memory") / 1024, as_settings_int(m->settings, "vcpus"));
+    write_os(out, m->settings);
+    fputs("<on_poweroff>destroy</on_poweroff><on_reboot>restart</on_reboot><on_crash>destroy</on_crash>",
+          out);
+    write_devices(out, m);
+    fputs("</domain>", out);
+    return finish(out, &text);
+}
+
+static const char *const placeholders[] = { "{id}",     "{name}", "{memory_kib}", "{vcpus}",
+                                            "{volume}", "{mac}",  "{network}",    NULL };
+
+static void write_placeholder(FILE *out, const struct libvirt_machine *m, size_t which)
+{
+    switch (which) {
+    case 2: fprintf(out, "%" PRIu64, as_settings_bytes(m->settings, "memory") / 1024); break;
+    case 3: fprintf(out, "%" PRId64, as_settings_int(m->settings, "vcpus")); break;
+    case 4: libvirt_escape(out, m->volume); break;
+    case 5: libvirt_escape(out, m->mark->mac); break;
+    case 6: libvirt_escape(out, as_settings_str(m->settings, "network")); break;
+    default: libvirt_escape(out, m->mark->id);
+    }
+}
+
+static void expand(FILE *out, const char *from, const char *to, const struct libvirt_machine *m)
+{
+    while (from < to) {
+        size_t k = 0, length = 0;
+        for (; placeholders[k]; k++) {
+            length = strlen(placeholders[k]);
+            if (length <= (size_t)(to - from) && strncmp(from, placeholders[k], length) == 0)
+                break;
+        }
+        if (placeholders[k]) {
+            write_placeholder(out, m, k);
+            from += length;
+        } else {
+            fputc(*from++, out);
+        }
+    }
+}
+
+/* The user's document with our mark: into his <metadata>, or right behind <domain>. */
+static char *from_template(const struct libvirt_machine *m)
+{
+    const char *at = m->template, *end = m->template + strlen(m->template), *place = NULL;
+    struct libvirt_tag tag;
+    bool own = false;
+    char *text = NULL;
+    size_t size;
+    while (!own && libvirt_next_tag(&at, &tag)) {
+        own = libvirt_tag_is(&tag, "metadata") && !tag.closing && !tag.empty;
+        if (own || (!place && libvirt_tag_is(&tag, "domain")))
+            place = tag.end;
+    }
+    FILE *out = place ? open_memstream(&text, &size) : NULL;
+    if (!out)
+        return NULL;
+    expand(out, m->template, place, m);
+    if (!own)
+        fputs("<metadata>", out);
+    write_mark(out, m->mark);
+    if (!own)
+        fputs("</metadata>", out);
+    expand(out, place, end, m);
+    return finish(out, &text);
+}
+
+char *libvirt_domain_xml(const struct libvirt_machine *m)
+{
+    return m->template ? from_template(m) : built_in(m);
+}
+
+size_t libvirt_unknown(const char *text, const char **at)
+{
+    for (const char *open = strchr(text, '{'); open; open = strchr(open + 1, '{')) {
+        size_t k = 0, word = strspn(open + 1, "abcdefghijklmnopqrstuvwxyz_");
+        if (word == 0 || open[word + 1] != '}')
+            continue;
+        while (placeholders[k] && strncmp(open, placeholders[k], strlen(placeholders[k])) != 0)
+            k++;
+        if (!placeholders[k]) {
+            *at = open;
+            return word + 2;
+        }
+    }
+    return 0;
+}
+
+bool libvirt_template_has(const char *text, const char *placeholder)
+{
+    const char *comment = strstr(text, "<!--"), *found = strstr(text, placeholder);
+    while (comment && found && comment < found) {
+        const char *end = strstr(comment + 4, "-->");
+        if (!end)
+            return false;
+        found = end > found ? strstr(end, placeholder) : found;
+        comment = strstr(end, "<!--");
+    }
+    return found != NULL;
+}
+
+/* --- reading ------------------------------------------------------------------------------------------ */
+
+/* Behind a comment, declaration or instruction that starts at `at`; NULL when it does not end. */
+static const char *skip_special(const char *at)
+{
+    const char *const kinds[][2] = {
+        { "<!--", "-->" }, { "<![CDATA[", "]]>" }, { "<?", "?>" }, { "<!", ">" }
+    };
+    for (size_t i = 0; i < sizeof kinds / sizeof *kinds; i++) {
+        size_t length = strlen(kinds[i][0]);
+        if (strncmp(at, kinds[i][0], length) != 0)
+            continue;
+        const char *end = strstr(at + length, kinds[i][1]);
+        return end ? end + strlen(kinds[i][1]) : NULL;
+    }
+    return at;
+}
+
+static bool name_byte(char c)
+{
+    return isalnum((unsigned char)c) || c == '_' || c == '-' || c == '.' || c == ':';
+}
+
+bool libvirt_next_tag(const char **at, struct libvirt_tag *tag)
+{
+    const char *p = strchr(*at, '<');
+    for (const char *q; p && (q = skip_special(p)) != p;)
+        p = q ? strchr(q, '<') : NULL;
+    if (!p)
+        return false;
+    *tag = (struct libvirt_tag){ .begin = p, .closing = p[1] == '/' };
+    tag->name = p + 1 + tag->closing;
+    for (p = tag->name; name_byte(*p); p++)
+        ;
+    tag->name_size = (size_t)(p - tag->name);
+    for (char quote = 0; *p && (quote || *p != '>'); p++) /* a '>' between quotes is text */
+        if (quote)
+            quote = *p == quote ? 0 : quote;
+        else if (*p == '"' || *p == '\'')
+            quote = *p;
+        else if (*p == '<')
+            return false;
+    if (*p != '>' || tag->name_size == 0)
+        return false;
+    tag->empty = p[-1] == '/' && !tag->closing;
+    tag->end = p + 1;
+    *at = tag->end;
+    return true;
+}
+
+bool libvirt_tag_is(const struct libvirt_tag *tag, const char *name)
+{
+    return tag->name_size == strlen(name) && memcmp(tag->name, name, tag->name_size) == 0;
+}
+
+bool libvirt_root_is(const char *text, const char *name)
+{
+    struct libvirt_tag tag;
+    return libvirt_next_tag(&text, &tag) && !tag.closing && libvirt_tag_is(&tag, name);
+}
+
+/* Appends a character as UTF-8; false when it is none or there is no room. */
+static bool put_utf8(char *buf, size_t size, size_t *used, unsigned long c)
+{
+    unsigned char b[4];
+    size_t n = c < 0x80 ? 1 : c < 0x800 ? 2 : c < 0x10000 ? 3 : 4;
+    static const unsigned char lead[] = { 0, 0, 0xc0, 0xe0, 0xf0 };
+    if (c == 0 || c > 0x10ffff || (c >= 0xd800 && c < 0xe000) || *used + n >= size)
+        return false;
+    for (size_t i = n; i-- > 1; c >>= 6)
+        b[i] = (unsigned char)(0x80 | (c & 0x3f));
+    b[0] = (unsigned char)(lead[n] | c);
+    memcpy(buf + *used, b, n);
+    *used += n;
+    return true;
+}
+
+/* The character of the reference at `at` ("&lt;", "&#10;"), 0 when it is none; *length gets its size. */
+static unsigned long reference(const char *at, const char *end, size_t *length)
+{
+    static const struct {
+        const char *text;
+        char c;
+    } named[] = { { "&amp;", '&' }, { "&lt;", '<' }, { "&gt;", '>' }, { "&quot;", '"' }, { "&apos;", '\'' } };
+    for (size_t i = 0; i < sizeof named / sizeof *named; i++)
+        if ((*length = strlen(named[i].text)) <= (size_t)(end - at) &&
+            strncmp(at, named[i].text, *length) == 0)
+            return (unsigned char)named[i].c;
+    if (end - at < 4 || at[1] != '#')
+        return 0;
+    bool hex = at[2] == 'x';
+    const char *digits = at + 2 + hex;
+    size_t n = strspn(digits, hex ? "0123456789abcdefABCDEF" : "0123456789");
+    if (n == 0 || n > 7 || digits[n] != ';' || digits + n >= end)
+        return 0;
+    *length = (size_t)(digits + n + 1 - at);
+    return strtoul(digits, NULL, hex ? 16 : 10);
+}
+
+static bool decode(const char *from, const char *end, char *buf, size_t size)
+{
+    size_t used = 0;
+    while (from < end) {
+        size_t length = 1;
+        bool ok;
+        if (*from == '&')
+            ok = put_utf8(buf, size, &used, reference(from, end, &length));
+        else if ((ok = used + 1 < size))
+            buf[used++] = *from;
+        if (!ok) {
+            buf[0] = '\0';
+            return false;
+        }
+        from += length;
+    }
+    buf[used] = '\0';
+    return true;
+}
+
+static const char *skip_blanks(const char *p)
+{
+    return p + strspn(p, " \t\r\n");
+}
+
+/* One name="value" at *at; false at the end of the tag or where it is damaged. */
+static bool next_attribute(const char **at, const char *end, const char **name, size_t *name_size,
+                           const char **value, const char **value_end)
+{
+    const char *p = skip_blanks(*at);
+    for (*name = p; p < end && name_byte(*p); p++)
+        ;
+    *name_size = (size_t)(p - *name);
+    p = skip_blanks(p);
+    if (*name_size == 0 || p >= end || *p != '=')
+        return false;
+    p = skip_blanks(p + 1);
+    if (p >= end || (*p != '"' && *p != '\''))
+        return false;
+    *value = p + 1;
+    *value_end = memchr(*value, *p, (size_t)(end - *value));
+    if (!*value_end)
+        return false;
+    *at = *value_end + 1;
+    return true;
+}
+
+bool libvirt_attribute(const struct libvirt_tag *tag, const char *name, char *buf, size_t size)
+{
+    const char *at = tag->name + tag->name_size, *found, *value, *value_end;
+    size_t length;
+    buf[0] = '\0';
+    while (next_attribute(&at, tag->end, &found, &length, &value, &value_end))
+        if (length == strlen(name) && memcmp(found, name, length) == 0)
+            return decode(value, value_end, buf, size);
+    return false;
+}
+
+bool libvirt_mark_read(const char *text, struct libvirt_mark *out)
+{
+    struct libvirt_mark m = { 0 };
+    struct libvirt_tag tag;
+    char created[24];
+    if (strnlen(text, LIBVIRT_MARK_MAX) == LIBVIRT_MARK_MAX || !libvirt_next_tag(&text, &tag) ||
+        tag.closing || !libvirt_tag_is(&tag, "instance"))
+        return false;
+    if (!libvirt_attribute(&tag, "controller", m.controller, sizeof m.controller) ||
+        !libvirt_attribute(&tag, "group", m.group, sizeof m.group) ||
+        !libvirt_attribute(&tag, "id", m.id, sizeof m.id) || !m.id[0])
+        return false;
+    libvirt_attribute(&tag, "revision", m.revision, sizeof m.revision);
+    libvirt_attribute(&tag, "address", m.address, sizeof m.address);
+    libvirt_attribute(&tag, "mac", m.mac, sizeof m.mac);
+    if (libvirt_attribute(&tag, "created", created, sizeof created) && strlen(created) < 16 &&
+        strspn(created, "0123456789") == strlen(created))
+        m.created_wall = (int64_t)strtoll(created, NULL, 10);
+    *out = m;
+    return true;
+}
+
+void libvirt_volume_format(const char *xml, char *buf, size_t size)
+{
+    struct libvirt_tag tag;
+    bool inside = false;
+    while (libvirt_next_tag(&xml, &tag)) {
+        if (libvirt_tag_is(&tag, "target"))
+            inside = !tag.closing;
+        else if (inside && libvirt_tag_is(&tag, "format") && libvirt_attribute(&tag, "type", buf, size))
+            return;
+    }
+    snprintf(buf, size, "raw");
+}
