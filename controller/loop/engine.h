@@ -115,6 +115,7 @@ struct pool {               /* one balancer endpoint of a group                 
     bool listing;
     as_time next_list, listed_at, failing_since;
     struct as_error err;
+    as_time answers_since;  /* when it answered again after it was lost for a while; 0 never lost    */
     int tries;
     char epoch[48];
     int foreign;            /* members that are not ours                                            */

@@ -136,15 +136,15 @@ static bool plan_dead(struct planner *p, const struct instance *i)
     return true;
 }
 
-static void plan_boot_deadline(struct planner *p, const struct instance *i, const char *what)
+static void plan_boot_deadline(struct planner *p, const struct instance *i, as_time since, const char *what)
 {
     as_time limit = p->g->cfg->health.boot_timeout;
     char span[32];
-    if (p->now - i->since >= limit)
+    if (p->now - since >= limit)
         add(p, STEP_FAIL, i, "%s within %s%s%s", what, as_time_text(limit, span, sizeof span), i->health[0] ? ": " : "",
             i->health);
     else
-        due_at(p, i->since + limit);
+        due_at(p, since + limit);
 }
 
 static void plan_booting(struct planner *p, const struct instance *i)
@@ -154,7 +154,7 @@ static void plan_booting(struct planner *p, const struct instance *i)
         return;
     bool answers = h->kind == CFG_HEALTH_RUNNING ? i->address[0] != '\0' || i->listed : i->passes >= h->rise;
     if (!answers)
-        plan_boot_deadline(p, i, "no healthy answer");
+        plan_boot_deadline(p, i, i->since, "no healthy answer");
     else if (h->kind == CFG_HEALTH_RUNNING)
         add(p, p->g->pool_count ? STEP_JOIN : STEP_SERVE, i, "it runs");
     else
@@ -183,7 +183,17 @@ static void plan_joining(struct planner *p, const struct instance *i)
             return;
         }
     plan_admit(p, i, true);
-    plan_boot_deadline(p, i, "the balancer's checks did not pass");
+    as_time since = i->since;
+    bool heard = false;
+    for (size_t k = 0; k < p->g->pool_count; k++) {
+        const struct pool *pool = &p->g->pools[k];
+        if (pool_blind(pool))
+            continue;
+        heard = true;
+        since = pool->answers_since > since ? pool->answers_since : since;
+    }
+    if (heard) /* a balancer that says nothing says nothing of the launch */
+        plan_boot_deadline(p, i, since, "the balancer's checks did not pass");
 }
 
 /* A weight is worth a call when it is off by a twentieth. */
@@ -226,7 +236,7 @@ static void plan_draining(struct planner *p, const struct instance *i)
         bool member = m->listed && m->state != AS_MEMBER_DRAINING && m->state != AS_MEMBER_OUT;
         if (member && ready_to_call(p, &g->pools[k], m))
             add(p, STEP_MARK, i, "scale-in")->index = (int)k;
-        untold = untold || (member && pool_blind(&g->pools[k]));
+        untold = untold || (pool_blind(&g->pools[k]) && (member || m->unsure || !settled(m)));
         held += m->listed ? m->held : 0;
         if (pool_blind(&g->pools[k]) || !settled(m) || m->listed_at <= i->since || member || (m->listed && m->held > 0))
             quiet = false;

@@ -11,6 +11,7 @@
 
 #define DOUBT_MOST (60 * AS_SECOND) /* then replaced one at a time */
 #define ORPHANS_PER_LIST 50
+#define LOST_AFTER (5 * AS_SECOND) /* one list that fails is no outage */
 
 /* --- endpoints that fail and answer again ----------------------------------------------------------- */
 
@@ -249,8 +250,11 @@ void reconcile_pool(struct group *g, struct op *op)
     if (p->retired)
         return;
     p->refused = op->rc == AS_EINVAL || op->rc == AS_EAUTH || op->rc == AS_EUNSUP;
+    bool was_lost = p->failing_since && g->engine->now - p->failing_since >= LOST_AFTER;
     if (!endpoint_ok(g, "balancer", p->name, &p->failing_since, &p->err, op))
         return;
+    if (was_lost)
+        p->answers_since = g->engine->now;
     p->listed_at = op->submitted;
     note_epoch(g, p, op->members.epoch);
     take_members(g, op);

@@ -123,6 +123,28 @@ static void G5_nothing_is_drained_that_the_balancer_cannot_be_told_of(void **sta
     kit_end(&k);
 }
 
+/* The balancer hangs while new ones join: nobody knows whether they take traffic, and no launch has failed. */
+static void G5_joining_waits_for_a_balancer_that_hangs(void **state)
+{
+    (void)state;
+    struct kit k = { .load = 20 };
+    kit_start(&k, web_10, &(struct sim_params){ .seed = 30 });
+    kit_run(&k, 20 * AS_SECOND);
+    k.load = 60;
+    as_time limit = sim_now(k.sim) + 20 * AS_SECOND;
+    while (in_state(&k, INST_JOINING) < 4 && sim_now(k.sim) < limit)
+        kit_run(&k, 1);
+    kit_run(&k, 20); /* admitted, not up yet */
+    sim_hang_host(k.sim, "lb", true);
+    kit_run(&k, 5 * AS_MINUTE);
+    assert_int_equal(web(&k)->launch.fails, 0);
+    assert_int_equal(sim_up(k.sim, "web"), 6);
+    sim_hang_host(k.sim, "lb", false);
+    kit_run(&k, 5 * AS_SECOND);
+    assert_int_equal(in_state(&k, INST_SERVING), 6);
+    kit_end(&k);
+}
+
 /* The same when the balancer is lost between the decision and the call. */
 static void G5_a_drain_that_was_never_told_waits(void **state)
 {
@@ -299,6 +321,7 @@ int main(void)
         cmocka_unit_test(G14_doubt_ends_when_a_dead_host_held_the_whole_group),
         cmocka_unit_test(G9_launches_that_vanish_back_off),
         cmocka_unit_test(G5_nothing_is_drained_that_the_balancer_cannot_be_told_of),
+        cmocka_unit_test(G5_joining_waits_for_a_balancer_that_hangs),
         cmocka_unit_test(G5_a_drain_that_was_never_told_waits),
         cmocka_unit_test(a_failed_one_that_is_kept_gets_no_new_sessions),
         cmocka_unit_test(a_journal_that_works_again_is_noticed_with_nothing_to_write),
