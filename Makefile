@@ -16,7 +16,7 @@ PREFIX  ?= /usr/local
 export PATH := $(PATH):/usr/sbin:/sbin# where Debian keeps the servers that the tests start
 
 comma    := ,
-PKGS     := libcurl libcjson libconfig libuv sqlite3 libpq libmicrohttpd libsystemd libmariadb hiredis
+PKGS     := libcurl libcjson libconfig libuv sqlite3 libpq libmicrohttpd libsystemd libmariadb hiredis libvirt
 WARN     := -Wall -Wextra -Wpedantic -Wshadow -Wconversion -Werror
 OPT      ?= -O2 -g
 CFLAGS   ?= $(OPT)

@@ -184,9 +184,9 @@ int config_load_balancer(struct loader *l, struct cfg_group *g, const config_set
         b->drain = as_settings_ms(parts[0], "drain");
         b->timeout = as_settings_ms(parts[0], "timeout");
         b->weigh = strcmp(as_settings_str(parts[0], "weighting"), "load") == 0;
-        if (b->weigh && !b->driver->weight)
-            block_error(l, node, "%sweighting: balancer driver %s has no weights; write weighting = \"even\"", where,
-                        b->driver->name);
+        if (b->weigh && (!b->driver->weight || !b->driver->times_members))
+            block_error(l, node, "%sweighting: balancer driver %s does not measure its members; write weighting = "
+                                 "\"even\"", where, b->driver->name);
         rc = balancer_finish(l, g, where);
     }
     as_settings_free(parts[0]);

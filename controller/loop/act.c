@@ -110,7 +110,7 @@ static void tell_pool(struct instance *i, enum op_kind kind, const struct step *
     snprintf(op->member.address, sizeof op->member.address, "%s", i->address);
     op->member.port = i->port;
     const struct membership *m = &i->pools[s->index];
-    op->member.weight = kind == OP_WEIGHT ? s->weight : m->weigh > 0 ? (int)(m->weigh + 0.5) : 100;
+    op->member.weight = kind == OP_WEIGHT ? s->weight : m->weigh > 0 ? (int)(m->weigh + 0.5) : 0;
     engine_submit(g->engine, op);
 }
 

@@ -460,6 +460,7 @@ const struct as_balancer_driver as_balancer_haproxy = {
     .admit = balancer_admit,
     .drain = balancer_drain,
     .evict = balancer_evict,
+    .times_members = true,
     .weight = balancer_weight,
     .close = balancer_close,
 };

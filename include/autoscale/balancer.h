@@ -26,7 +26,7 @@ struct as_member {
     char address[AS_ADDRESS_MAX];
     uint16_t port;
     enum as_member_state state; /* set by list                                                     */
-    int weight;                 /* 1..256, 100 is normal                                           */
+    int weight;                 /* 1..256; admit: 0 is the driver's usual                            */
     double held;                /* sessions (or slots) it holds now, set by list                   */
     double response_ms;         /* mean time of its recent work, set by list; 0: not known         */
     double response_over;       /* pieces of work that mean runs over, set by list; 0: not known   */
@@ -48,6 +48,7 @@ struct as_balancer_driver {
     const struct as_option *options;
     const char *endpoints;      /* AS_OPT_STRINGS option that lists the balancers, kept in step    */
     size_t state_size;
+    bool times_members;         /* list tells response_ms: weighting = "load" has something to go by */
 
     int (*open)(void *self, const struct as_settings *settings, const struct as_owner *owner,
                 const char *endpoint, struct as_error *err);                            /* offline */

@@ -2,6 +2,7 @@
 # A group whose policies depend on one source of each kind. Each of them is hung (SIGSTOP), killed, replaced by
 # something that answers garbage and started again: meanwhile nothing is scaled in, the other sources go on, status
 # says which one fails and since when, and all is well again without a restart of autoscale.
+# ONLY="redis db" takes these alone.
 . "$(dirname "$0")/lib/common.sh"
 . "$E2E/lib/postgres.sh"
 
