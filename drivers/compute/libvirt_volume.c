@@ -166,7 +166,7 @@ int libvirt_discard(struct libvirt *d, virConnectPtr conn, const char *id, struc
     volume_name(d, id, name);
     int rc = find_pool(d, conn, as_settings_str(d->settings, "pool"), &pool, err);
     if (rc != AS_OK)
-        return rc;
+        return rc == AS_EINVAL ? AS_OK : rc; /* without the pool there is no volume */
     rc = delete_named(d, pool, name, err);
     virStoragePoolFree(pool);
     return rc;
@@ -202,10 +202,20 @@ static bool is_listed(const struct as_instances *list, const char *id)
     return false;
 }
 
-static int add_left(const struct libvirt *d, const char *name, struct as_instances *out)
+/* A domain of that name is there all the same when it came up after the listing, or is not ours. */
+static bool has_domain(virConnectPtr conn, const char *id)
+{
+    virDomainPtr dom = virDomainLookupByName(conn, id);
+    if (!dom)
+        return virGetLastErrorCode() != VIR_ERR_NO_DOMAIN;
+    virDomainFree(dom);
+    return true;
+}
+
+static int add_left(const struct libvirt *d, virConnectPtr conn, const char *name, struct as_instances *out)
 {
     char id[AS_ID_MAX];
-    if (!name || !id_of(d, name, id) || is_listed(out, id))
+    if (!name || !id_of(d, name, id) || is_listed(out, id) || has_domain(conn, id))
         return AS_OK;
     struct as_instance *i = as_instances_add(out);
     if (!i)
@@ -231,7 +241,7 @@ int libvirt_list_left(struct libvirt *d, virConnectPtr conn, struct as_instances
     if (n < 0)
         rc = libvirt_refused(d, false, "listing the disks", err);
     for (int i = 0; i < n; i++) {
-        if (rc == AS_OK && (rc = add_left(d, virStorageVolGetName(all[i]), out)) != AS_OK)
+        if (rc == AS_OK && (rc = add_left(d, conn, virStorageVolGetName(all[i]), out)) != AS_OK)
             as_fail(err, AS_ENOMEM, "too many disks on %.60s", d->uri);
         virStorageVolFree(all[i]);
     }
