@@ -51,7 +51,7 @@ check G15_the_right_password_heals wait_for 30 "the source" source_well db
 
 chmod 0644 "$WORK/db.pass"
 OUT=$(autoscale plan 2>&1)
-check_match G15_readable_secret_is_refused_with_advice "^1 .*source db .*secret file $WORK/db.pass can be read by others: run chmod 600" "$? $OUT"
+check_match G15_readable_secret_is_refused_with_advice "^1 .*source .?db.?.*secret file $WORK/db.pass can be read by others: run chmod 600" "$? $OUT"
 chmod 0600 "$WORK/db.pass"
 wide_conf db="host=127.0.0.1 user=watcher password=$SECRET"
 OUT=$(autoscale check 2>&1)
