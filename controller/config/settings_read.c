@@ -5,7 +5,6 @@
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 
 #include "../model/formula.h"
 #include "settings_internal.h"
@@ -227,15 +226,12 @@ static int check_formula(const struct reader *r, const char *text)
 
 static int check_text(const struct reader *r, const char *text)
 {
-    struct stat st; /* a secret that is not there yet is no error of the configuration */
     enum as_option_type type = r->option->type;
     bool must = r->option->flags & AS_OPT_REQUIRED || type == AS_OPT_FILE || type == AS_OPT_SECRET;
     if (!*text && must)
         return complain(r, "must not be empty");
     if (type == AS_OPT_CHOICE)
         return check_choice(r, text);
-    if (type == AS_OPT_SECRET && stat(text, &st) == 0 && (st.st_mode & (S_IRWXG | S_IRWXO)))
-        return complain(r, "secret file %.120s can be read by others: run chmod 600 %.120s", text, text);
     return type == AS_OPT_METRIC ? check_formula(r, text) : AS_OK;
 }
 

@@ -446,27 +446,6 @@ static void empty_and_long_secrets_are_refused(void **state)
 }
 #pragma GCC diagnostic pop
 
-/* `check` tells it beforehand; a file that is not there yet is no error of the configuration. */
-static void a_secret_others_can_read_is_refused_when_the_configuration_is_read(void **state)
-{
-    (void)state;
-    char text[128], want[256];
-    struct as_settings *s = NULL;
-    struct as_error err = { 0 };
-    snprintf(text, sizeof text, "password_file = \"%s\";", secret_path);
-    secret_write("s3cret\n", 0644);
-    assert_int_equal(as_settings_parse(table, text, &s, &err), AS_EINVAL);
-    snprintf(want, sizeof want, "password_file: secret file %s can be read by others: run chmod 600 %s", secret_path,
-             secret_path);
-    assert_string_equal(err.msg, want);
-    secret_write("s3cret\n", 0600);
-    assert_int_equal(as_settings_parse(table, text, &s, &err), AS_OK);
-    as_settings_free(s);
-    s = NULL;
-    assert_int_equal(as_settings_parse(table, "password_file = \"/nonexistent/pass\";", &s, &err), AS_OK);
-    as_settings_free(s);
-}
-
 static void a_missing_secret_says_so(void **state)
 {
     (void)state;
@@ -502,7 +481,6 @@ int main(void)
         cmocka_unit_test(a_secret_loses_one_newline),
         cmocka_unit_test(a_secret_others_can_read_is_refused),
         cmocka_unit_test(empty_and_long_secrets_are_refused),
-        cmocka_unit_test(a_secret_others_can_read_is_refused_when_the_configuration_is_read),
         cmocka_unit_test(a_missing_secret_says_so),
     };
     return cmocka_run_group_tests(tests, secret_setup, secret_teardown);
