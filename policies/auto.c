@@ -10,21 +10,21 @@
 #include "auto_experts.h"
 #include "common.h"
 
-#define TICK_LEAST AS_SECOND
-#define CLEAR_BACKLOG 20.0   /* seconds in which a backlog shall be gone                                */
-#define SATURATED 0.3        /* seconds of the present capacity that wait                                */
-#define CALM 0.05            /* so little waiting means that the capacity suffices                       */
-#define CLASSES 12           /* sizes of a fleet by powers of two: large ones need less headroom         */
-#define EASE_STEP 0.01
-#define EASE_AFTER 10.0      /* calm seconds close to the limit that earn one step                       */
-#define EASE_NEAR 0.04
-#define STEADY (30 * AS_SECOND) /* how long the fleet must be the same: longer than metrics are late  */
-#define PRICE_OUT 60.0       /* a minute of one unit is 1/60 of the price's hour                         */
-#define PRICE_IN 10.0        /* lower: a unit kept in vain is paid on the whole way                      */
-#define LEARN_FROM (12 * AS_HOUR) /* how much of the recorded past the errors are learnt from            */
-#define HELD_MOST EXPERTS_RING
-#define G_LEAST 0.3
-#define G_MOST 3.0
+#define TICK_LEAST    AS_SECOND
+#define CLEAR_BACKLOG 20.0 /* seconds in which a backlog shall be gone                                */
+#define SATURATED     0.3  /* seconds of the present capacity that wait                                */
+#define CALM          0.05 /* so little waiting means that the capacity suffices                       */
+#define CLASSES       12   /* sizes of a fleet by powers of two: large ones need less headroom         */
+#define EASE_STEP     0.01
+#define EASE_AFTER    10.0 /* calm seconds close to the limit that earn one step                       */
+#define EASE_NEAR     0.04
+#define STEADY        (30 * AS_SECOND) /* how long the fleet must be the same: longer than metrics are late  */
+#define PRICE_OUT     60.0 /* a minute of one unit is 1/60 of the price's hour                         */
+#define PRICE_IN      10.0 /* lower: a unit kept in vain is paid on the whole way                      */
+#define LEARN_FROM    (12 * AS_HOUR) /* how much of the recorded past the errors are learnt from            */
+#define HELD_MOST     EXPERTS_RING
+#define G_LEAST       0.3
+#define G_MOST        3.0
 
 enum { INPUT_LOAD, INPUT_SERVED, INPUT_QUEUE };
 
@@ -34,8 +34,8 @@ struct minutes { /* the recorded past, until the first look tells the clock */
     size_t count;
 };
 
-struct look { /* what one tick measured */
-    double x;            /* offered load, in units                                                       */
+struct look {             /* what one tick measured */
+    double x;             /* offered load, in units                                                       */
     double served, queue; /* served in units; waiting requests                                           */
     bool whole, knows_served, knows_queue;
     as_time age;
@@ -52,38 +52,66 @@ struct autopilot {
     as_time interval, started, tick; /* tick: length; 0 before the first look */
     int64_t ticks;                   /* of this clock so far                  */
     double carries;                  /* learnt: what a unit carries; 1 as stated */
-    double margin[CLASSES], calm_s[CLASSES]; /* learnt: share of it to leave free, and the evidence for less */
-    bool overrun;                    /* more came than was carried, and still waits */
-    double queue, peak;              /* waiting at the last tick; highest load since saturation began */
+    double margin[CLASSES],
+        calm_s[CLASSES]; /* learnt: share of it to leave free, and the evidence for less */
+    bool overrun;        /* more came than was carried, and still waits */
+    double queue, peak;  /* waiting at the last tick; highest load since saturation began */
     bool saturated;
-    int serving, steady;             /* at the last tick, and for how many before it */
-    int out;                         /* choice of the last tick */
-    int *ins;                        /* ring of the choices for scaling in */
-    struct said said;                /* at the last tick */
-    int64_t lead;                    /* ticks, at the last tick */
+    int serving, steady; /* at the last tick, and for how many before it */
+    int out;             /* choice of the last tick */
+    int *ins;            /* ring of the choices for scaling in */
+    struct said said;    /* at the last tick */
+    int64_t lead;        /* ticks, at the last tick */
 };
 
 static const char *const modes[] = { "on", "advise", NULL };
 
 static const struct as_option options[] = {
-    { .name = "metric", .type = AS_OPT_METRIC, .flags = AS_OPT_REQUIRED,
+    { .name = "metric",
+      .type = AS_OPT_METRIC,
+      .flags = AS_OPT_REQUIRED,
       .help = "requests per second that arrive, as source.series or source.object.series" },
-    { .name = "served", .type = AS_OPT_METRIC,
+    { .name = "served",
+      .type = AS_OPT_METRIC,
       .help = "requests per second that are answered: shows what an instance carries when all are full" },
     { .name = "queue", .type = AS_OPT_METRIC, .help = "requests that wait for an instance" },
-    { .name = "per_instance", .type = AS_OPT_NUMBER, .flags = AS_OPT_REQUIRED, .min = 1e-9, .max = 1e15,
+    { .name = "per_instance",
+      .type = AS_OPT_NUMBER,
+      .flags = AS_OPT_REQUIRED,
+      .min = 1e-9,
+      .max = 1e15,
       .help = "requests per second one instance carries within its latency goal" },
-    { .name = "headroom", .type = AS_OPT_PERCENT, .def = "10%", .max = 0.9,
-      .help = "share of per_instance that is never planned with; less where the queue shows that more is carried" },
-    { .name = "target", .type = AS_OPT_PERCENT, .min = 0.05, .max = 1,
+    { .name = "headroom",
+      .type = AS_OPT_PERCENT,
+      .def = "10%",
+      .max = 0.9,
+      .help = "share of per_instance that is never planned with; less where the queue shows that more is "
+              "carried" },
+    { .name = "target",
+      .type = AS_OPT_PERCENT,
+      .min = 0.05,
+      .max = 1,
       .help = "utilisation that the expected load shall not pass, on top of all else" },
-    { .name = "price", .type = AS_OPT_NUMBER, .def = "1", .max = 1e6,
+    { .name = "price",
+      .type = AS_OPT_NUMBER,
+      .def = "1",
+      .max = 1e6,
       .help = "instance-hours that one minute beyond the latency goal is worth" },
-    { .name = "hold", .type = AS_OPT_DURATION, .def = "30s", .max = 86400000,
+    { .name = "hold",
+      .type = AS_OPT_DURATION,
+      .def = "30s",
+      .max = 86400000,
       .help = "how long fewer must suffice before any are given back" },
-    { .name = "day", .type = AS_OPT_DURATION, .def = "1d", .min = 60000, .max = 86400000,
+    { .name = "day",
+      .type = AS_OPT_DURATION,
+      .def = "1d",
+      .min = 60000,
+      .max = 86400000,
       .help = "the season's length; shorter only where time is compressed, in simulations" },
-    { .name = "mode", .type = AS_OPT_CHOICE, .def = "on", .choices = modes,
+    { .name = "mode",
+      .type = AS_OPT_CHOICE,
+      .def = "on",
+      .choices = modes,
       .help = "advise: shown, never acted upon" },
     { 0 },
 };
@@ -211,7 +239,8 @@ static void auto_learn(void *state, size_t input, const int64_t *walls, const do
 
 /* --- what is seen -------------------------------------------------------------------------------------------- */
 
-static bool read_input(const struct autopilot *a, const struct as_view *view, size_t input, struct as_reading *r)
+static bool read_input(const struct autopilot *a, const struct as_view *view, size_t input,
+                       struct as_reading *r)
 {
     if (input >= view->input_count || !view->inputs[input])
         return false;
@@ -412,7 +441,8 @@ static bool auto_sustains(const void *state, const struct as_view *view, int cou
 
 const struct as_policy_type as_policy_auto = {
     .name = "auto",
-    .summary = "the least of cost and risk: forecasts the load, learns its own errors, needs a rate and a price",
+    .summary =
+        "the least of cost and risk: forecasts the load, learns its own errors, needs a rate and a price",
     .options = options,
     .state_size = sizeof(struct autopilot),
     .damps_itself = true,

@@ -4,19 +4,20 @@
 #include "auto_errors.h"
 #include "auto_experts.h"
 
-#define FAST_HALF_LIFE (2 * AS_MINUTE)
-#define SLOW_HALF_LIFE (2 * AS_HOUR)
+#define FAST_HALF_LIFE  (2 * AS_MINUTE)
+#define SLOW_HALF_LIFE  (2 * AS_HOUR)
 #define SHAPE_HALF_LIFE (3 * AS_HOUR)
-#define PRIOR_WORTH 20.0
-#define PRIOR_SCALE 0.1
-#define SCALE_LEAST 0.05
-#define WEIGHT_MOST 1e200
+#define PRIOR_WORTH     20.0
+#define PRIOR_SCALE     0.1
+#define SCALE_LEAST     0.05
+#define WEIGHT_MOST     1e200
 
 void errors_init(struct errors *d)
 {
     *d = (struct errors){ .fast = PRIOR_SCALE, .slow = PRIOR_SCALE, .next = 1 };
     for (int k = 0; k < ERRORS_BINS; k++) {
-        double from = ERRORS_LOW + k * ERRORS_WIDTH, to = from + ERRORS_WIDTH; /* 0 is an edge: one sign per bin */
+        double from = ERRORS_LOW + k * ERRORS_WIDTH,
+               to = from + ERRORS_WIDTH; /* 0 is an edge: one sign per bin */
         double mass = to <= ERRORS_WIDTH / 2 ? exp(to) - exp(from) : exp(-from) - exp(-to);
         d->bin[k] = PRIOR_WORTH * mass / 2;
         d->all += d->bin[k];

@@ -7,8 +7,8 @@
 #include "auto_experts.h"
 
 #define LOSS_HALF_LIFE (30 * AS_MINUTE)
-#define LOSS_LEAST 1e-6
-#define RATIO_MOST 2.0
+#define LOSS_LEAST     1e-6
+#define RATIO_MOST     2.0
 
 int experts_init(struct experts *e, struct as_error *err)
 {
@@ -50,8 +50,9 @@ double experts_share(as_time tick, as_time half_life)
 
 const char *expert_name(enum expert k)
 {
-    static const char *const names[EXPERT_COUNT] = { "last", "mean of 1m", "mean of 5m", "mean of 15m", "trend",
-                                                     "long trend", "day", "week", "three days" };
+    static const char *const names[EXPERT_COUNT] = { "last",        "mean of 1m", "mean of 5m",
+                                                     "mean of 15m", "trend",      "long trend",
+                                                     "day",         "week",       "three days" };
     return names[k];
 }
 
@@ -62,7 +63,8 @@ static double sum_until(const struct experts *e, int64_t tick) /* of all ticks u
     return tick < 0 ? 0 : e->sum[tick % EXPERTS_RING];
 }
 
-static double mean_of(const struct experts *e, int64_t from, int64_t ticks) /* ticks from .. from + ticks - 1 */
+static double mean_of(const struct experts *e, int64_t from,
+                      int64_t ticks) /* ticks from .. from + ticks - 1 */
 {
     return (sum_until(e, from + ticks - 1) - sum_until(e, from - 1)) / (double)ticks;
 }
@@ -164,7 +166,8 @@ static void say_seasons(const struct experts *e, struct said *s, int64_t lead)
     double level = mix(e, s, EXPERT_M15 + 1), r1, r2, r3, r7;
     s->has[EXPERT_DAY] = season_ratio(e, lead, 1, &r1);
     s->has[EXPERT_WEEK] = season_ratio(e, lead, 7, &r7);
-    s->has[EXPERT_DAY3] = s->has[EXPERT_DAY] && season_ratio(e, lead, 2, &r2) && season_ratio(e, lead, 3, &r3);
+    s->has[EXPERT_DAY3] =
+        s->has[EXPERT_DAY] && season_ratio(e, lead, 2, &r2) && season_ratio(e, lead, 3, &r3);
     s->f[EXPERT_DAY] = s->has[EXPERT_DAY] ? level * r1 : s->f[EXPERT_LAST];
     s->f[EXPERT_WEEK] = s->has[EXPERT_WEEK] ? level * r7 : s->f[EXPERT_LAST];
     s->f[EXPERT_DAY3] = s->has[EXPERT_DAY3] ? level * cbrt(r1 * r2 * r3) : s->f[EXPERT_LAST];

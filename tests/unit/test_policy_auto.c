@@ -7,10 +7,10 @@
 
 extern const struct as_policy_type as_policy_auto;
 
-#define NEAR(a, b, e)                                                                                                \
-    do {                                                                                                             \
-        if (!(fabs((a) - (b)) <= (e)))                                                                               \
-            fail_msg("%s is %.9g, not %.9g", #a, (double)(a), (double)(b));                                          \
+#define NEAR(a, b, e)                                                                                        \
+    do {                                                                                                     \
+        if (!(fabs((a) - (b)) <= (e)))                                                                       \
+            fail_msg("%s is %.9g, not %.9g", #a, (double)(a), (double)(b));                                  \
     } while (0)
 
 /* --- the error distribution ------------------------------------------------------------------------------- */
@@ -37,8 +37,8 @@ static void scale_follows_fast_and_slow(void **unused)
     (void)unused;
     struct errors d;
     errors_init(&d);
-    NEAR(errors_scale(&d, 3.75), 0.2, 1e-12);   /* 0.1 * sqrt(4) */
-    NEAR(errors_scale(&d, 0), 0.05, 1e-12);     /* 0.1 * sqrt(1/4) is the least */
+    NEAR(errors_scale(&d, 3.75), 0.2, 1e-12);    /* 0.1 * sqrt(4) */
+    NEAR(errors_scale(&d, 0), 0.05, 1e-12);      /* 0.1 * sqrt(1/4) is the least */
     errors_learn(&d, 2 * AS_MINUTE, 2, 3.75, 1); /* size 1: fast goes half of the way, slow 1/120 half-life */
     NEAR(d.fast, 0.55, 1e-12);
     NEAR(d.slow, 0.1 + 0.9 * (1 - exp2(-1.0 / 60)), 1e-12);
@@ -79,7 +79,8 @@ static void choice_is_the_cheapest_of_all(void **unused)
         double u[4];
         for (int j = 0; j < 4; j++)
             u[j] = (double)((random = random * 1664525 + 1013904223) >> 8) / 16777216;
-        struct newsvendor n = { 30 * u[0], 0.05 + 3 * u[1], pow(10, 4 * u[2] - 1), 0.5 + u[3], k % 3, 5 + k % 40 };
+        struct newsvendor n = { 30 * u[0],  0.05 + 3 * u[1], pow(10, 4 * u[2] - 1),
+                                0.5 + u[3], k % 3,           5 + k % 40 };
         assert_int_equal(errors_choose(&d, &n), brute_force(&d, &n));
         errors_learn(&d, 5000, 4 * u[1] - 1, 3, 0.5);
     }
@@ -92,9 +93,11 @@ static void choice_by_hand(void **unused)
     errors_init(&d);
     /* Laplace, need 9.5 + r: 10 costs 10 + 60/2 e^-0.5 = 28.2, 12: 14.46, 13: 13.91, 14: 14.33 */
     assert_int_equal(errors_choose(&d, &(struct newsvendor){ 9.5, 1, 60, 1, 1, 20 }), 13);
-    assert_int_equal(errors_choose(&d, &(struct newsvendor){ 9.5, 1, 0, 1, 1, 20 }), 10);    /* free misses: the median */
-    assert_int_equal(errors_choose(&d, &(struct newsvendor){ 9.5, 1, 60, 1, 1, 11 }), 11);   /* bounds hold */
-    assert_int_equal(errors_choose(&d, &(struct newsvendor){ 500, 1, 60, 1, 1, 20 }), 20);   /* never gives up */
+    assert_int_equal(errors_choose(&d, &(struct newsvendor){ 9.5, 1, 0, 1, 1, 20 }),
+                     10); /* free misses: the median */
+    assert_int_equal(errors_choose(&d, &(struct newsvendor){ 9.5, 1, 60, 1, 1, 11 }), 11); /* bounds hold */
+    assert_int_equal(errors_choose(&d, &(struct newsvendor){ 500, 1, 60, 1, 1, 20 }),
+                     20); /* never gives up */
     assert_int_equal(errors_choose(&d, &(struct newsvendor){ 0, 0.05, 60, 1, 4, 20 }), 4);
 }
 
@@ -107,6 +110,27 @@ static struct experts fresh(as_time tick)
     assert_int_equal(experts_init(&e, &err), AS_OK);
     experts_clock(&e, tick, AS_DAY);
     return e;
+}
+
+static void means_trends_and_path_by_hand(void **unused)
+{
+    (void)unused;
+    struct experts e = fresh(5000);
+    for (int k = 1; k <= 24; k++)
+        experts_push(&e, k, true);
+    const struct said *s = experts_say(&e, 12);
+    NEAR(s->f[EXPERT_LAST], 23.5, 1e-9);   /* 24, 23 */
+    NEAR(s->f[EXPERT_M1], 18.5, 1e-9);     /* 13 to 24 */
+    NEAR(s->f[EXPERT_M5], 12.5, 1e-9);     /* all there is */
+    NEAR(s->f[EXPERT_TREND], 36.5, 1e-9);  /* halves of 2: 23.5 + 1 * (12 + 1) */
+    NEAR(s->f[EXPERT_LTREND], 36.5, 1e-9); /* halves of 3: 23 + 1 * (12 + 1.5) */
+    assert_false(s->has[EXPERT_DAY] || s->has[EXPERT_WEEK] || s->has[EXPERT_DAY3]);
+    NEAR(s->mix, 23.5, 1e-9); /* nobody was judged yet: persistence */
+    NEAR(experts_highest(&e, 3), 24, 1e-9);
+    experts_push(&e, 7, true);
+    NEAR(experts_highest(&e, 2), 24, 1e-9); /* of 24 and 7 */
+    NEAR(experts_highest(&e, 1), 7, 1e-9);
+    experts_fini(&e);
 }
 
 static void mix_weighs_by_loss_to_the_eighth(void **unused)
@@ -201,6 +225,29 @@ static void more_load_never_wants_fewer(void **unused)
         before = size;
         kit_free(k);
     }
+}
+
+static void out_at_once_in_only_after_the_hold(void **unused)
+{
+    (void)unused;
+    struct kit *k = kit_new(&as_policy_auto, TEXT "hold = \"1m\";");
+    k->view.lead = 2 * AS_SECOND;
+    int size = 3, waited = 0;
+    run(k, 200, 300, &size);
+    int small = size;
+    assert_true(kit_want(k, 900, size, 0) > size); /* at once, if not all of it */
+    run(k, 900, 300, &size); /* long enough that the rise itself, and what was bought for it, is over */
+    assert_true(size >= 10);
+    int large = size;
+    while (size >= large && waited < 1000) {
+        run(k, 200, 1, &size);
+        waited++;
+    }
+    if (waited < 30 || waited >= 60)
+        fail_msg("given back after %d ticks", waited); /* a minute is 30 of them */
+    run(k, 200, 1000, &size);
+    assert_int_equal(size, small);
+    kit_free(k);
 }
 
 static void nothing_is_proposed_from_missing_data(void **unused)
@@ -338,11 +385,13 @@ int main(void)
         cmocka_unit_test(weights_survive_a_very_long_time),
         cmocka_unit_test(choice_is_the_cheapest_of_all),
         cmocka_unit_test(choice_by_hand),
+        cmocka_unit_test(means_trends_and_path_by_hand),
         cmocka_unit_test(mix_weighs_by_loss_to_the_eighth),
         cmocka_unit_test(nobody_is_judged_by_what_was_not_measured),
         cmocka_unit_test(season_knows_yesterday),
         cmocka_unit_test(steady_load_needs_little_spare),
         cmocka_unit_test(more_load_never_wants_fewer),
+        cmocka_unit_test(out_at_once_in_only_after_the_hold),
         cmocka_unit_test(nothing_is_proposed_from_missing_data),
         cmocka_unit_test(partial_data_never_shrinks),
         cmocka_unit_test(full_units_show_what_they_carry),
