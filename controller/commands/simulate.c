@@ -25,7 +25,8 @@ static const char usage[] =
     "      --from TIME --for TIME  only this part of it, counted from its first sample\n"
     "      --speed N            trace seconds per second (default 1; 12 replays an hour in five minutes)\n"
     "      --load KIND          between samples: straight, held or poisson (default straight)\n"
-    "      --units N            scale the load so that its peak needs N instances (default 20; 0: as recorded)\n"
+    "      --units N            scale the load so that its peak needs N instances (default 20, with -c as\n"
+    "                           recorded; 0: as recorded)\n"
     "      --capacity RPS       requests a second one instance carries at most (default 100)\n"
     "      --believed FACTOR    the policies are told capacity / FACTOR (default 1)\n"
     "      --workers N          parallel requests of one instance (default 4)\n"
@@ -267,11 +268,14 @@ static int set_up(struct arguments *a, struct as_error *err)
     if (peak <= 0)
         return as_fail(err, AS_EINVAL, "%s: the load is never above 0", c->trace_path);
     c->params.trace = &c->trace;
-    c->params.scale = a->units > 0 ? a->units * tier_carries(&c->params.tier, (int)a->units) / a->units / peak : 1;
+    double units = a->units >= 0 ? a->units : c->config ? 0 : 20; /* a configuration meets its load as it was */
+    c->params.scale = units > 0 ? tier_carries(&c->params.tier, (int)units) / peak : 1;
     if (c->max == 0) {
         double need = ceil(peak * c->params.scale / c->params.tier.capacity * 1.5);
         c->max = need < c->min + 1 ? c->min + 1 : need > 1000 ? 1000 : (int)need;
     }
+    if (units > 0 && units < 1)
+        return as_fail(err, AS_EINVAL, "--units %g: 0, or at least 1", units);
     if (c->min > c->max)
         return as_fail(err, AS_EINVAL, "--min %d is above --max %d", c->min, c->max);
     if (c->interval_s < 0.1)
@@ -428,7 +432,7 @@ int command_simulate(int argc, char **argv)
     static struct arguments a;
     struct as_error err = { 0 };
     int opt, rc;
-    a = (struct arguments){ .units = 20,
+    a = (struct arguments){ .units = -1,
                             .c = { .min = 1, .interval_s = 5, .price = 1, .seeds = 1,
                                    .params = { .speed = 1, .scale = 1, .believed = 1, .boot_s = 60, .seed = 1,
                                                .tier = { .capacity = 100, .workers = 4, .slo_s = 0.5, .timeout_s = 10 } } } };

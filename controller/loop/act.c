@@ -150,7 +150,6 @@ static void act_on(struct group *g, const struct step *s)
     case STEP_FAIL: instance_move(i, INST_FAILED, "%s", s->why); break;
     case STEP_JOIN: join(i, INST_JOINING, s->why); break;
     case STEP_READMIT: join(i, INST_JOINING, s->why); break;
-    case STEP_REJOIN: join(i, INST_JOINING, s->why); break;
     case STEP_SERVE: instance_move(i, INST_SERVING, "%s", s->why); break;
     case STEP_ADMIT: tell_pool(i, OP_ADMIT, s); break;
     case STEP_MARK: tell_pool(i, OP_DRAIN, s); break;

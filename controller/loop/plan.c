@@ -22,7 +22,7 @@ struct planner {
 const char *step_name(enum step_kind k)
 {
     static const char *const names[STEP_KINDS] = {
-        "create",  "launch", "forget", "fail",  "join",  "admit",  "weigh", "serve",   "rejoin",
+        "create",  "launch", "forget", "fail",  "join",  "admit",  "weigh", "serve",
         "drain",   "readmit", "mark",  "leave", "evict", "remove", "destroy", "gone",
     };
     return (unsigned)k < STEP_KINDS ? names[k] : "?";

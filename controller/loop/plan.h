@@ -22,7 +22,6 @@ enum step_kind {
     STEP_ADMIT,    /* register it at balancer `pool`                                                  */
     STEP_WEIGH,    /* give it another weight at balancer `pool`                                       */
     STEP_SERVE,    /* it takes traffic                                                                */
-    STEP_REJOIN,   /* it serves but no balancer has it                                                */
     STEP_DRAIN,    /* scale-in: no new sessions                                                       */
     STEP_READMIT,  /* cancel a drain                                                                  */
     STEP_MARK,     /* tell balancer `pool` to drain it                                                */

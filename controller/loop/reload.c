@@ -74,6 +74,21 @@ static int check_hosts(const struct group *g, const struct cfg_group *c, struct 
     return AS_OK;
 }
 
+/* Its servers would stay behind in the pool they are in, where nobody would ever evict them. */
+static int check_pool(const struct group *g, const struct cfg_group *c, struct as_error *err)
+{
+    const struct as_balancer_driver *was = g->cfg->balancer.driver, *is = c->balancer.driver;
+    if (!was || group_footprint(g) == 0)
+        return AS_OK;
+    if (was != is)
+        return as_fail(err, AS_EINVAL, "group '%s': the balancer driver cannot change while the group has instances", c->name);
+    if (was->pool && !same(as_settings_str(g->cfg->balancer.settings, was->pool),
+                           as_settings_str(c->balancer.settings, is->pool)))
+        return as_fail(err, AS_EINVAL, "group '%s': balancer.%s cannot change while the group has instances: they would stay "
+                       "behind in '%s'", c->name, was->pool, as_settings_str(g->cfg->balancer.settings, was->pool));
+    return AS_OK;
+}
+
 static int check_swap(struct engine *e, const struct cfg *c, struct as_error *err)
 {
     if (strcmp(c->name, e->cfg->name) != 0)
@@ -83,6 +98,8 @@ static int check_swap(struct engine *e, const struct cfg *c, struct as_error *er
     for (size_t k = 0; k < c->group_count; k++) {
         struct group *g = engine_group(e, c->groups[k].name);
         int rc = g ? check_hosts(g, &c->groups[k], err) : AS_OK;
+        if (rc == AS_OK && g)
+            rc = check_pool(g, &c->groups[k], err);
         if (rc != AS_OK)
             return rc;
     }

@@ -220,6 +220,24 @@ static bool value_of(const struct measured *m, const char *series, double *v)
     return false;
 }
 
+/* A series that the simulated world cannot give would silently be missing, or a limit of nothing. */
+static int check_series(const struct engine *e, const struct replay_params *p, struct as_error *err)
+{
+    const struct measured any = { .up = 1 };
+    double v;
+    for (const struct source *s = e->sources; s; s = s->next)
+        for (size_t k = 0; k < s->binding_count; k++) {
+            const struct binding *b = s->bindings[k];
+            bool database = strncmp(b->name, "connections", 11) == 0;
+            if (!value_of(&any, b->name, &v))
+                return as_fail(err, AS_EINVAL, "the simulation cannot tell %s; it has request_rate, sessions, queue, "
+                               "response_time_ms, error_rate, servers_up and connections", b->metric);
+            if (database && p->db_connections <= 0)
+                return as_fail(err, AS_EINVAL, "%s needs a simulated database: say --db CONNECTIONS:PER_INSTANCE", b->metric);
+        }
+    return AS_OK;
+}
+
 static void answer_poll(struct world_state *w, struct op *op)
 {
     const struct measured *m = seen(w);
@@ -472,6 +490,9 @@ int replay_run(struct cfg_hold *hold, const struct replay_params *p, struct repl
         rc = engine_new(&world, hold, j, START, 1795000000000 + START, &e, err);
     if (rc == AS_OK) {
         w->engine = e;
+        rc = check_series(e, p, err);
+    }
+    if (rc == AS_OK) {
         rc = measure_capacity(w, e->groups->cfg);
     }
     if (rc == AS_OK) {

@@ -205,14 +205,6 @@ double trace_peak(const struct trace *t)
     return peak;
 }
 
-double trace_mean(const struct trace *t)
-{
-    double sum = 0;
-    for (size_t i = 0; i < t->count; i++)
-        sum += t->rate[i];
-    return t->count ? sum / (double)t->count : 0;
-}
-
 double trace_at(const struct trace *t, double at, enum trace_between between)
 {
     double pos = at / t->step_s;

@@ -32,7 +32,6 @@ void trace_fini(struct trace *t);
 int trace_cut(struct trace *t, double from, double span, struct as_error *err);
 
 double trace_peak(const struct trace *t);
-double trace_mean(const struct trace *t);
 
 enum trace_between { TRACE_STRAIGHT, TRACE_HELD }; /* what the load does between two samples              */
 /* The rate at second `at` since the first sample; the last sample holds to the end of its step. */

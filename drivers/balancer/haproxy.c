@@ -454,6 +454,7 @@ const struct as_balancer_driver as_balancer_haproxy = {
     .summary = "servers of a HAProxy backend (2.6 or newer), over its runtime socket",
     .options = options,
     .endpoints = "address",
+    .pool = "backend",
     .state_size = sizeof(struct balancer),
     .open = balancer_open,
     .list = balancer_list,

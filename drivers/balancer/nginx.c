@@ -460,6 +460,7 @@ const struct as_balancer_driver as_balancer_nginx = {
         "servers of an nginx upstream (open source, 1.11.5 or newer) on this machine, by an include file and "
         "reloads",
     .options = options,
+    .pool = "include",
     .state_size = sizeof(struct balancer),
     .open = balancer_open,
     .list = balancer_list,

@@ -47,6 +47,7 @@ struct as_balancer_driver {
     const char *name, *summary;
     const struct as_option *options;
     const char *endpoints;      /* AS_OPT_STRINGS option that lists the balancers, kept in step    */
+    const char *pool;           /* option that names the pool: it cannot change under its members      */
     size_t state_size;
     bool times_members;         /* list tells response_ms: weighting = "load" has something to go by */
 
