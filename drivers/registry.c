@@ -19,16 +19,8 @@ extern const struct as_balancer_driver as_balancer_haproxy;
 extern const struct as_balancer_driver as_balancer_nginx;
 
 const struct as_source_driver *const as_source_drivers[] = {
-    &as_source_haproxy,
-    &as_source_nginx,
-    &as_source_mariadb,
-    &as_source_postgresql,
-    &as_source_redis,
-    &as_source_prometheus,
-    &as_source_http,
-    &as_source_exec,
-    &as_source_probe,
-    NULL,
+    &as_source_haproxy,    &as_source_nginx, &as_source_mariadb, &as_source_postgresql, &as_source_redis,
+    &as_source_prometheus, &as_source_http,  &as_source_exec,    &as_source_probe,      NULL,
 };
 
 const struct as_compute_driver *const as_compute_drivers[] = {

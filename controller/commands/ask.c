@@ -59,10 +59,14 @@ static int one_option(struct ask *a, int opt, const char *extra)
 int ask_options(struct ask *a, int argc, char **argv, const char *extra)
 {
     static const struct option options[] = {
-        { "config", required_argument, NULL, 'c' }, { "socket", required_argument, NULL, 'S' },
-        { "json", no_argument, NULL, 'j' },         { "since", required_argument, NULL, 's' },
-        { "at", required_argument, NULL, 'a' },     { "group", required_argument, NULL, 'g' },
-        { "limit", required_argument, NULL, 'n' },  { "help", no_argument, NULL, 'h' },
+        { "config", required_argument, NULL, 'c' },
+        { "socket", required_argument, NULL, 'S' },
+        { "json", no_argument, NULL, 'j' },
+        { "since", required_argument, NULL, 's' },
+        { "at", required_argument, NULL, 'a' },
+        { "group", required_argument, NULL, 'g' },
+        { "limit", required_argument, NULL, 'n' },
+        { "help", no_argument, NULL, 'h' },
         { 0 },
     };
     int opt, rc;
@@ -92,7 +96,8 @@ char *ask_socket(const struct ask *a)
     } else {
         for (size_t k = 0; k < problems.count; k++)
             fprintf(stderr, "%s\n", config_problem_text(&problems.items[k], text, sizeof text));
-        fprintf(stderr, "autoscale: the configuration cannot be read: name the daemon's socket with --socket PATH\n");
+        fprintf(stderr,
+                "autoscale: the configuration cannot be read: name the daemon's socket with --socket PATH\n");
     }
     config_problems_fini(&problems);
     return path;
@@ -111,7 +116,8 @@ cJSON *ask_daemon(const struct ask *a, const char *method, const char *path, boo
         fprintf(stderr, "autoscale: %s\n", err.msg);
     else if (!(answer = cJSON_Parse(body)))
         fprintf(stderr, "autoscale: the daemon's answer is no JSON (HTTP %d)\n", status);
-    if (answer && cJSON_IsString(cJSON_GetObjectItemCaseSensitive(answer, "error")) && status != 200 && status != 422) {
+    if (answer && cJSON_IsString(cJSON_GetObjectItemCaseSensitive(answer, "error")) && status != 200 &&
+        status != 422) {
         fprintf(stderr, "autoscale: %s\n", answer_str(answer, "error"));
         cJSON_Delete(answer);
         answer = NULL;
@@ -194,7 +200,8 @@ static void print_proposal(FILE *out, const cJSON *p)
     if (strcmp(kind, "abstain") == 0)
         fprintf(out, "abstains");
     else
-        fprintf(out, "%s%s %d", answer_true(p, "advice") ? "would say " : "", kind, (int)answer_num(p, "count"));
+        fprintf(out, "%s%s %d", answer_true(p, "advice") ? "would say " : "", kind,
+                (int)answer_num(p, "count"));
     fprintf(out, "%s%s\n", *answer_str(p, "reason") ? ": " : "", answer_str(p, "reason"));
     const cJSON *in;
     cJSON_ArrayForEach(in, cJSON_GetObjectItemCaseSensitive(p, "inputs")) print_input(out, in);
@@ -209,8 +216,8 @@ static void print_stage(FILE *out, const cJSON *s)
     else if (before == after)
         fprintf(out, "    %-10s %d  %s\n", answer_str(s, "stage"), after, reason);
     else
-        fprintf(out, "    %-10s %s%d -> %d%s  %s\n", answer_str(s, "stage"), colour(out, "\033[1m"), before, after,
-                colour(out, "\033[0m"), reason);
+        fprintf(out, "    %-10s %s%d -> %d%s  %s\n", answer_str(s, "stage"), colour(out, "\033[1m"), before,
+                after, colour(out, "\033[0m"), reason);
 }
 
 void print_shadows(FILE *out, const cJSON *d)
@@ -232,7 +239,8 @@ void print_decision(FILE *out, const cJSON *d)
     const cJSON *x;
     fprintf(out, "group %s, decided %s\n", answer_str(d, "group"), answer_str(d, "time"));
     fprintf(out, "  %s%s%s\n", colour(out, "\033[1m"), answer_str(d, "summary"), colour(out, "\033[0m"));
-    fprintf(out, "  counts     wanted until now %d, serving %d, on the way %d, footprint %d (min %d, max %d)\n",
+    fprintf(out,
+            "  counts     wanted until now %d, serving %d, on the way %d, footprint %d (min %d, max %d)\n",
             (int)answer_num(d, "current"), (int)answer_num(d, "serving"), (int)answer_num(d, "pending"),
             (int)answer_num(d, "footprint"), (int)answer_num(d, "min"), (int)answer_num(d, "max"));
     fprintf(out, "  proposals\n");
@@ -245,8 +253,8 @@ void print_decision(FILE *out, const cJSON *d)
     if (cJSON_GetArraySize(cJSON_GetObjectItemCaseSensitive(d, "weights")) > 0)
         fprintf(out, "  weights\n");
     cJSON_ArrayForEach(x, cJSON_GetObjectItemCaseSensitive(d, "weights"))
-        fprintf(out, "    %-24s %3.0f  answers in %.0f ms, %.0f sessions\n", answer_str(x, "instance"), answer_num(x, "weight"),
-                answer_num(x, "response_ms"), answer_num(x, "sessions"));
+        fprintf(out, "    %-24s %3.0f  answers in %.0f ms, %.0f sessions\n", answer_str(x, "instance"),
+                answer_num(x, "weight"), answer_num(x, "response_ms"), answer_num(x, "sessions"));
     fprintf(out, "  limits     %d to %d%s%s\n", (int)answer_num(d, "floor"), (int)answer_num(d, "ceiling"),
             *answer_str(d, "binding") ? "; bound by " : "", answer_str(d, "binding"));
     if (answer_num(d, "next_change_ms") > 0)

@@ -13,8 +13,8 @@ static int open_source(void *self, const struct as_settings *s, const char *endp
     return AS_OK;
 }
 
-static int open_compute(void *self, const struct as_settings *s, const struct as_owner *owner, const char *endpoint,
-                        struct as_error *err)
+static int open_compute(void *self, const struct as_settings *s, const struct as_owner *owner,
+                        const char *endpoint, struct as_error *err)
 {
     (void)self, (void)s, (void)owner, (void)endpoint, (void)err;
     return AS_OK;
@@ -78,7 +78,8 @@ static void put_option(FILE *out, const struct as_option *o, const char *value)
 }
 
 /* "option=value" of a spec; *given remembers which of the usual ones were named. */
-static int one_option(FILE *out, const struct as_policy_type *t, char *pair, bool given[5], struct as_error *err)
+static int one_option(FILE *out, const struct as_policy_type *t, char *pair, bool given[5],
+                      struct as_error *err)
 {
     char *value = strchr(pair, '=');
     if (!value)
@@ -86,7 +87,8 @@ static int one_option(FILE *out, const struct as_policy_type *t, char *pair, boo
     *value++ = '\0';
     const struct as_option *o = option_named(t, pair);
     if (!o)
-        return as_fail(err, AS_EINVAL, "policy type '%s' has no option '%s' (autoscale policies %s)", t->name, pair, t->name);
+        return as_fail(err, AS_EINVAL, "policy type '%s' has no option '%s' (autoscale policies %s)", t->name,
+                       pair, t->name);
     if (strpbrk(value, "\"\\;{}\n"))
         return as_fail(err, AS_EINVAL, "'%s': this value cannot be given here", pair);
     given[0] = given[0] || strcmp(pair, "metric") == 0;
@@ -110,7 +112,8 @@ static void put_usual(FILE *out, const struct contest *c, const struct as_policy
         put_option(out, option_named(t, "metric"), "trace.request_rate");
     if (!given[1] && option_named(t, "per_instance"))
         put_option(out, option_named(t, "per_instance"), capacity);
-    if (!given[2] && option_named(t, "queue") && !option_named(t, "drain_time")) /* else its user says how it counts */
+    if (!given[2] && option_named(t, "queue") &&
+        !option_named(t, "drain_time")) /* else its user says how it counts */
         put_option(out, option_named(t, "queue"), "trace.queue");
     if (!given[3] && option_named(t, "served"))
         put_option(out, option_named(t, "served"), "trace.served_rate");
@@ -134,7 +137,8 @@ static int put_policy(FILE *out, const struct contest *c, const char *spec, stru
     if (!t)
         return as_fail(err, AS_EINVAL, "there is no policy type '%s' (autoscale policies lists them)", text);
     fprintf(out, "policies = { it = { type = \"%s\";", t->name);
-    for (char *pair = options ? strtok_r(options, ",", &at) : NULL; pair && rc == AS_OK; pair = strtok_r(NULL, ",", &at))
+    for (char *pair = options ? strtok_r(options, ",", &at) : NULL; pair && rc == AS_OK;
+         pair = strtok_r(NULL, ",", &at))
         rc = one_option(out, t, pair, given, err);
     put_usual(out, c, t, given);
     fprintf(out, " }; };\n");
@@ -153,8 +157,9 @@ char *contestant_config(const struct contest *c, const char *spec, struct as_err
     fprintf(out, "controller = { interval = \"%gms\"; };\n", c->interval_s * 1000);
     fprintf(out, "sources = { trace = { driver = \"trace\"; max_age = \"%gms\"; }; };\n",
             c->interval_s * 4000 + c->params.metric_delay_s * 1000);
-    fprintf(out, "groups = { it = { min = %d; max = %d; lead = \"%.0fms\"; compute = { driver = \"trace\"; };"
-                 " policies = [ \"it\" ]; }; };\n",
+    fprintf(out,
+            "groups = { it = { min = %d; max = %d; lead = \"%.0fms\"; compute = { driver = \"trace\"; };"
+            " policies = [ \"it\" ]; }; };\n",
             c->min, c->max, (c->params.boot_s > 0.001 ? c->params.boot_s : 0.001) * 1000);
     int rc = put_policy(out, c, spec, err);
     if (fclose(out) != 0 && rc == AS_OK)

@@ -21,7 +21,8 @@ static const char usage[] =
     "Without a running daemon the journal is read.\n"
     "\n"
     "  -g, --group GROUP  only this group\n"
-    "      --since TIME   \"10m\" or \"2h\" ago, \"2026-11-27T20:00:00Z\", or \"2026-11-27 20:00\" (local time)\n"
+    "      --since TIME   \"10m\" or \"2h\" ago, \"2026-11-27T20:00:00Z\", or \"2026-11-27 20:00\" (local "
+    "time)\n"
     "  -n, --limit COUNT  at most so many events and decisions, the newest (default 50)\n"
     "  -c, --config FILE  configuration (default " COMMANDS_CONFIG_FILE ")\n"
     "      --socket PATH  the daemon's socket\n"
@@ -36,7 +37,8 @@ static void print_events(const cJSON *h)
     for (int k = cJSON_GetArraySize(events) - 1; k >= 0; k--) {
         const cJSON *e = cJSON_GetArrayItem(events, k);
         const char *who = *answer_str(e, "instance") ? answer_str(e, "instance") : answer_str(e, "group");
-        printf("%s  %-13s %-22s %s\n", answer_str(e, "time"), answer_str(e, "kind"), *who ? who : "-", answer_str(e, "text"));
+        printf("%s  %-13s %-22s %s\n", answer_str(e, "time"), answer_str(e, "kind"), *who ? who : "-",
+               answer_str(e, "text"));
     }
 }
 
@@ -69,7 +71,8 @@ static bool daemon_listens(const struct ask *a)
     char *path = ask_socket(a);
     int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
     snprintf(at.sun_path, sizeof at.sun_path, "%s", path ? path : "");
-    bool nobody = connect(fd, (struct sockaddr *)&at, sizeof at) != 0 && (errno == ENOENT || errno == ECONNREFUSED);
+    bool nobody =
+        connect(fd, (struct sockaddr *)&at, sizeof at) != 0 && (errno == ENOENT || errno == ECONNREFUSED);
     if (fd >= 0)
         close(fd);
     free(path);
@@ -90,12 +93,14 @@ int command_history(int argc, char **argv)
         return 1;
     }
     if (a.since && (since = ask_time(a.since)) < 0) {
-        fprintf(stderr, "autoscale history: '%s' is no time: write 10m, 2h, 2026-11-27T20:00:00Z or '2026-11-27 20:00'\n",
-                a.since);
+        fprintf(
+            stderr,
+            "autoscale history: '%s' is no time: write 10m, 2h, 2026-11-27T20:00:00Z or '2026-11-27 20:00'\n",
+            a.since);
         return 1;
     }
-    snprintf(path, sizeof path, "/history?group=%.100s&since=%" PRId64 "&limit=%d", a.group ? a.group : "", since,
-             a.limit);
+    snprintf(path, sizeof path, "/history?group=%.100s&since=%" PRId64 "&limit=%d", a.group ? a.group : "",
+             since, a.limit);
     bool live = a.socket || daemon_listens(&a);
     cJSON *h = live ? ask_daemon(&a, "GET", path, &printed) : read_journal(&a, since, a.limit);
     if (!h)

@@ -40,7 +40,7 @@ void outcome_add(struct outcome *o, const struct contest *c, const struct replay
 
 void outcome_mean(struct outcome *o, int seeds)
 {
-    double n = seeds, *parts[] = { &o->over_percent, &o->lost_percent, &o->miss_minutes, &o->p50,  &o->p95,
+    double n = seeds, *parts[] = { &o->over_percent, &o->lost_percent, &o->miss_minutes, &o->p50, &o->p95,
                                    &o->p99,          &o->adaptations,  &o->hours,        &o->pain };
     double *a = (double *)&o->at100, *b = (double *)&o->at70;
     for (size_t k = 0; k < sizeof parts / sizeof *parts; k++)
@@ -56,32 +56,40 @@ void print_outcomes(FILE *out, const struct contest *c, const struct outcome *al
     int wide = 12;
     for (size_t k = 0; k < count; k++)
         wide = (int)strlen(all[k].name) > wide ? (int)strlen(all[k].name) : wide;
-    fprintf(out, "%-*s %7s %7s %6s %6s %6s %7s %6s %6s %7s %6s %7s %6s %9s %9s %7s %7s\n", wide, "policy", "thetaU%",
-            "thetaO%", "tauU%", "tauO%", "ups%", "jitter", "sig5", "sig5@70", ">SLO%", "missm", "p95", "adapt", "inst-h",
-            "pain", "cost/or", "pain/or");
+    fprintf(out, "%-*s %7s %7s %6s %6s %6s %7s %6s %6s %7s %6s %7s %6s %9s %9s %7s %7s\n", wide, "policy",
+            "thetaU%", "thetaO%", "tauU%", "tauO%", "ups%", "jitter", "sig5", "sig5@70", ">SLO%", "missm",
+            "p95", "adapt", "inst-h", "pain", "cost/or", "pain/or");
     for (size_t k = 0; k < count; k++) {
         const struct outcome *o = &all[k];
-        fprintf(out, "%-*s %7.2f %7.2f %6.2f %6.2f %6.2f %7.3f %6.1f %6.1f %7.3f %6.1f %6.0fms %6.0f %9.1f %9.1f", wide, o->name,
-                o->at100.theta_u, o->at100.theta_o, o->at100.tau_u, o->at100.tau_o, o->at100.upsilon, o->at100.jitter,
-                o->at100.sigma5, o->at70.sigma5, o->over_percent, o->miss_minutes, o->p95 * 1000, o->adaptations, o->hours,
-                o->pain);
+        fprintf(out,
+                "%-*s %7.2f %7.2f %6.2f %6.2f %6.2f %7.3f %6.1f %6.1f %7.3f %6.1f %6.0fms %6.0f %9.1f %9.1f",
+                wide, o->name, o->at100.theta_u, o->at100.theta_o, o->at100.tau_u, o->at100.tau_o,
+                o->at100.upsilon, o->at100.jitter, o->at100.sigma5, o->at70.sigma5, o->over_percent,
+                o->miss_minutes, o->p95 * 1000, o->adaptations, o->hours, o->pain);
         if (o->pain_ratio > 0)
             fprintf(out, " %7.3f %7.3f\n", o->cost_ratio, o->pain_ratio);
         else
             fprintf(out, " %7s %7s\n", "-", "-");
         if (*o->violation)
-            fprintf(out, "  %sGUARANTEE BROKEN%s: %s\n", colour(out, "\033[31m"), colour(out, "\033[0m"), o->violation);
+            fprintf(out, "  %sGUARANTEE BROKEN%s: %s\n", colour(out, "\033[31m"), colour(out, "\033[0m"),
+                    o->violation);
     }
-    fprintf(out, "\npain = instance-hours + %g per missed minute (over 1 %% of requests beyond %g ms); boots are paid; "
-                 "missm: missed minutes; /or: against the oracle\n", c->price, c->params.tier.slo_s * 1000);
+    fprintf(out,
+            "\npain = instance-hours + %g per missed minute (over 1 %% of requests beyond %g ms); boots are "
+            "paid; "
+            "missm: missed minutes; /or: against the oracle\n",
+            c->price, c->params.tier.slo_s * 1000);
 }
 
 static void put_score(cJSON *o, const char *name, const struct score *s)
 {
-    const struct { const char *name; double v; } all[] = {
-        { "theta_u", s->theta_u }, { "theta_o", s->theta_o }, { "tau_u", s->tau_u }, { "tau_o", s->tau_o },
-        { "upsilon", s->upsilon }, { "jitter", s->jitter }, { "sigma5", s->sigma5 }, { "accuracy_u", s->accuracy_u },
-        { "accuracy_o", s->accuracy_o },
+    const struct {
+        const char *name;
+        double v;
+    } all[] = {
+        { "theta_u", s->theta_u }, { "theta_o", s->theta_o },       { "tau_u", s->tau_u },
+        { "tau_o", s->tau_o },     { "upsilon", s->upsilon },       { "jitter", s->jitter },
+        { "sigma5", s->sigma5 },   { "accuracy_u", s->accuracy_u }, { "accuracy_o", s->accuracy_o },
     };
     cJSON *part = cJSON_AddObjectToObject(o, name);
     for (size_t k = 0; k < sizeof all / sizeof *all; k++)
@@ -91,11 +99,22 @@ static void put_score(cJSON *o, const char *name, const struct score *s)
 static cJSON *outcome_json(const struct outcome *o)
 {
     cJSON *j = cJSON_CreateObject();
-    const struct { const char *name; double v; } all[] = {
-        { "over_slo_percent", o->over_percent }, { "lost_percent", o->lost_percent }, { "miss_minutes", o->miss_minutes },
-        { "p50_s", o->p50 }, { "p95_s", o->p95 }, { "p99_s", o->p99 }, { "adaptations", o->adaptations },
-        { "instance_hours", o->hours }, { "pain", o->pain }, { "speedup", o->speedup },
-        { "cost_to_oracle", o->cost_ratio }, { "pain_to_oracle", o->pain_ratio },
+    const struct {
+        const char *name;
+        double v;
+    } all[] = {
+        { "over_slo_percent", o->over_percent },
+        { "lost_percent", o->lost_percent },
+        { "miss_minutes", o->miss_minutes },
+        { "p50_s", o->p50 },
+        { "p95_s", o->p95 },
+        { "p99_s", o->p99 },
+        { "adaptations", o->adaptations },
+        { "instance_hours", o->hours },
+        { "pain", o->pain },
+        { "speedup", o->speedup },
+        { "cost_to_oracle", o->cost_ratio },
+        { "pain_to_oracle", o->pain_ratio },
     };
     cJSON_AddStringToObject(j, "policy", o->name);
     put_score(j, "demand_at_100", &o->at100);

@@ -15,10 +15,13 @@
 #include "tables.h"
 
 static const char usage[] =
-    "usage: autoscale simulate --trace CSV [--compare SPEC,SPEC… | --policy SPEC | -c FILE [-g GROUP]] [OPTIONS]\n"
+    "usage: autoscale simulate --trace CSV [--compare SPEC,SPEC… | --policy SPEC | -c FILE [-g GROUP]] "
+    "[OPTIONS]\n"
     "\n"
-    "Replays a recorded load (lines of seconds,rate) through the daemon's own decisions, plans and lifecycle in a\n"
-    "simulated world. A SPEC is a policy type with options: target, \"hpa\", \"target:tolerance=5%+window=30s\".\n"
+    "Replays a recorded load (lines of seconds,rate) through the daemon's own decisions, plans and lifecycle "
+    "in a\n"
+    "simulated world. A SPEC is a policy type with options: target, \"hpa\", "
+    "\"target:tolerance=5%+window=30s\".\n"
     "\n"
     " what is simulated\n"
     "      --trace CSV          the load\n"
@@ -43,7 +46,8 @@ static const char usage[] =
     "      --metric-loss PERCENT of polls without an answer\n"
     " what decides\n"
     "      --policy SPEC        one policy          --compare A,B,…  several in the same world\n"
-    "  -c, --config FILE        the group of a configuration, with its own policies; -g, --group GROUP names it\n"
+    "  -c, --config FILE        the group of a configuration, with its own policies; -g, --group GROUP names "
+    "it\n"
     "      --sweep OPTION=A,B,… tries values of an option of --policy\n"
     "      --min N --max N      bounds (default 1 and 1.5 times the peak's need)\n"
     "      --interval TIME      of the control loop (default 5s)\n"
@@ -55,9 +59,38 @@ static const char usage[] =
     "\n"
     "Exit status: 0, 1 wrong usage or an unreadable trace.\n";
 
-enum { OPT_TRACE = 256, OPT_FROM, OPT_FOR, OPT_SPEED, OPT_LOAD, OPT_UNITS, OPT_CAPACITY, OPT_BELIEVED, OPT_WORKERS, OPT_MODEL, OPT_SLO, OPT_DB,
-       OPT_BOOT, OPT_SPREAD, OPT_BOOT_JOURNAL, OPT_FAIL, OPT_DEATHS, OPT_DELAY, OPT_LOSS, OPT_POLICY, OPT_COMPARE, OPT_SWEEP,
-       OPT_MIN, OPT_MAX, OPT_INTERVAL, OPT_PRICE, OPT_SEED, OPT_SEEDS, OPT_JSON, OPT_SVG };
+enum {
+    OPT_TRACE = 256,
+    OPT_FROM,
+    OPT_FOR,
+    OPT_SPEED,
+    OPT_LOAD,
+    OPT_UNITS,
+    OPT_CAPACITY,
+    OPT_BELIEVED,
+    OPT_WORKERS,
+    OPT_MODEL,
+    OPT_SLO,
+    OPT_DB,
+    OPT_BOOT,
+    OPT_SPREAD,
+    OPT_BOOT_JOURNAL,
+    OPT_FAIL,
+    OPT_DEATHS,
+    OPT_DELAY,
+    OPT_LOSS,
+    OPT_POLICY,
+    OPT_COMPARE,
+    OPT_SWEEP,
+    OPT_MIN,
+    OPT_MAX,
+    OPT_INTERVAL,
+    OPT_PRICE,
+    OPT_SEED,
+    OPT_SEEDS,
+    OPT_JSON,
+    OPT_SVG
+};
 
 struct arguments {
     struct contest c;
@@ -128,13 +161,15 @@ static int take_load(struct replay_params *p, const char *text)
     p->poisson = strcmp(text, "poisson") == 0;
     p->between = strcmp(text, "held") == 0 ? TRACE_HELD : TRACE_STRAIGHT;
     return p->poisson || p->between == TRACE_HELD || strcmp(text, "straight") == 0
-               ? 0 : complain("load", text, "straight, held or poisson");
+               ? 0
+               : complain("load", text, "straight, held or poisson");
 }
 
 static int take_model(struct replay_params *p, const char *text)
 {
     p->tier.model = strcmp(text, "fluid") == 0 ? TIER_FLUID : TIER_MMC;
-    return p->tier.model == TIER_FLUID || strcmp(text, "mmc") == 0 ? 0 : complain("model", text, "mmc or fluid");
+    return p->tier.model == TIER_FLUID || strcmp(text, "mmc") == 0 ? 0
+                                                                   : complain("model", text, "mmc or fluid");
 }
 
 static int take_db(struct replay_params *p, char *text)
@@ -143,7 +178,8 @@ static int take_db(struct replay_params *p, char *text)
     if (!colon)
         return complain("db", text, "CONNECTIONS:PER_INSTANCE, like 100:4");
     *colon = '\0';
-    return take_number("db", text, 1, 1e6, &p->db_connections) || take_number("db", colon + 1, 0, 1e6, &p->db_per_instance);
+    return take_number("db", text, 1, 1e6, &p->db_connections) ||
+           take_number("db", colon + 1, 0, 1e6, &p->db_per_instance);
 }
 
 static int take_world(struct arguments *a, int opt, char *v)
@@ -199,18 +235,40 @@ static int take_rest(struct arguments *a, int opt, char *v)
 }
 
 static const struct option options[] = {
-    { "from", 1, NULL, OPT_FROM },         { "for", 1, NULL, OPT_FOR },
-    { "trace", 1, NULL, OPT_TRACE },       { "speed", 1, NULL, OPT_SPEED },       { "load", 1, NULL, OPT_LOAD },
-    { "units", 1, NULL, OPT_UNITS },       { "capacity", 1, NULL, OPT_CAPACITY }, { "believed", 1, NULL, OPT_BELIEVED },
-    { "workers", 1, NULL, OPT_WORKERS },   { "model", 1, NULL, OPT_MODEL },       { "slo", 1, NULL, OPT_SLO },
-    { "db", 1, NULL, OPT_DB },             { "boot", 1, NULL, OPT_BOOT },         { "boot-spread", 1, NULL, OPT_SPREAD },
-    { "boot-journal", 1, NULL, OPT_BOOT_JOURNAL }, { "fail", 1, NULL, OPT_FAIL }, { "deaths", 1, NULL, OPT_DEATHS },
-    { "metric-delay", 1, NULL, OPT_DELAY }, { "metric-loss", 1, NULL, OPT_LOSS }, { "policy", 1, NULL, OPT_POLICY },
-    { "compare", 1, NULL, OPT_COMPARE },   { "sweep", 1, NULL, OPT_SWEEP },       { "min", 1, NULL, OPT_MIN },
-    { "max", 1, NULL, OPT_MAX },           { "interval", 1, NULL, OPT_INTERVAL }, { "price", 1, NULL, OPT_PRICE },
-    { "seed", 1, NULL, OPT_SEED },         { "seeds", 1, NULL, OPT_SEEDS },       { "json", 0, NULL, OPT_JSON },
-    { "svg", 1, NULL, OPT_SVG },           { "config", 1, NULL, 'c' },            { "group", 1, NULL, 'g' },
-    { "help", 0, NULL, 'h' },              { 0 },
+    { "from", 1, NULL, OPT_FROM },
+    { "for", 1, NULL, OPT_FOR },
+    { "trace", 1, NULL, OPT_TRACE },
+    { "speed", 1, NULL, OPT_SPEED },
+    { "load", 1, NULL, OPT_LOAD },
+    { "units", 1, NULL, OPT_UNITS },
+    { "capacity", 1, NULL, OPT_CAPACITY },
+    { "believed", 1, NULL, OPT_BELIEVED },
+    { "workers", 1, NULL, OPT_WORKERS },
+    { "model", 1, NULL, OPT_MODEL },
+    { "slo", 1, NULL, OPT_SLO },
+    { "db", 1, NULL, OPT_DB },
+    { "boot", 1, NULL, OPT_BOOT },
+    { "boot-spread", 1, NULL, OPT_SPREAD },
+    { "boot-journal", 1, NULL, OPT_BOOT_JOURNAL },
+    { "fail", 1, NULL, OPT_FAIL },
+    { "deaths", 1, NULL, OPT_DEATHS },
+    { "metric-delay", 1, NULL, OPT_DELAY },
+    { "metric-loss", 1, NULL, OPT_LOSS },
+    { "policy", 1, NULL, OPT_POLICY },
+    { "compare", 1, NULL, OPT_COMPARE },
+    { "sweep", 1, NULL, OPT_SWEEP },
+    { "min", 1, NULL, OPT_MIN },
+    { "max", 1, NULL, OPT_MAX },
+    { "interval", 1, NULL, OPT_INTERVAL },
+    { "price", 1, NULL, OPT_PRICE },
+    { "seed", 1, NULL, OPT_SEED },
+    { "seeds", 1, NULL, OPT_SEEDS },
+    { "json", 0, NULL, OPT_JSON },
+    { "svg", 1, NULL, OPT_SVG },
+    { "config", 1, NULL, 'c' },
+    { "group", 1, NULL, 'g' },
+    { "help", 0, NULL, 'h' },
+    { 0 },
 };
 
 /* --- setting up ------------------------------------------------------------------------------------------- */
@@ -227,9 +285,11 @@ static int unfold_sweep(struct arguments *a)
     char *list = strdup(values + 1);
     size_t name = (size_t)(values - a->sweep);
     a->spec_count = 0;
-    for (char *v = list ? strtok_r(list, ",", &at) : NULL; v && a->spec_count < CONTESTANTS_MAX; v = strtok_r(NULL, ",", &at)) {
+    for (char *v = list ? strtok_r(list, ",", &at) : NULL; v && a->spec_count < CONTESTANTS_MAX;
+         v = strtok_r(NULL, ",", &at)) {
         char spec[512];
-        snprintf(spec, sizeof spec, "%s%c%.*s=%s", base, strchr(base, ':') ? ',' : ':', (int)name, a->sweep, v);
+        snprintf(spec, sizeof spec, "%s%c%.*s=%s", base, strchr(base, ':') ? ',' : ':', (int)name, a->sweep,
+                 v);
         a->specs[a->spec_count++] = strdup(spec);
     }
     free(list);
@@ -246,11 +306,12 @@ static int learn_boots(struct arguments *a, struct as_error *err)
     int rc = journal_open(a->journal, NULL, JOURNAL_READ, &j, err);
     if (rc != AS_OK)
         return rc;
-    int n = journal_launch_seconds(j, a->c.group ? a->c.group : "web", a->boots, (int)(sizeof a->boots / sizeof *a->boots));
+    int n = journal_launch_seconds(j, a->c.group ? a->c.group : "web", a->boots,
+                                   (int)(sizeof a->boots / sizeof *a->boots));
     journal_close(j);
     if (n <= 0)
-        return as_fail(err, AS_EINVAL, "%s has measured no launch of group '%s' (name it with -g)", a->journal,
-                       a->c.group ? a->c.group : "web");
+        return as_fail(err, AS_EINVAL, "%s has measured no launch of group '%s' (name it with -g)",
+                       a->journal, a->c.group ? a->c.group : "web");
     a->c.params.boots = a->boots;
     a->c.params.boot_count = (size_t)n;
     return AS_OK;
@@ -268,7 +329,9 @@ static int set_up(struct arguments *a, struct as_error *err)
     if (peak <= 0)
         return as_fail(err, AS_EINVAL, "%s: the load is never above 0", c->trace_path);
     c->params.trace = &c->trace;
-    double units = a->units >= 0 ? a->units : c->config ? 0 : 20; /* a configuration meets its load as it was */
+    double units = a->units >= 0 ? a->units
+                   : c->config   ? 0
+                                 : 20; /* a configuration meets its load as it was */
     c->params.scale = units > 0 ? tier_carries(&c->params.tier, (int)units) / peak : 1;
     if (c->max == 0) {
         double need = ceil(peak * c->params.scale / c->params.tier.capacity * 1.5);
@@ -295,8 +358,8 @@ static void show_progress(void *arg, double part)
     const struct progress *p = arg;
     double whole = (p->done + part) / p->all;
     int width = 30, full = (int)(whole * width);
-    fprintf(stderr, "\r[%.*s%*s] %3.0f%% %-30.30s", full, "##############################", width - full, "", 100 * whole,
-            p->name);
+    fprintf(stderr, "\r[%.*s%*s] %3.0f%% %-30.30s", full, "##############################", width - full, "",
+            100 * whole, p->name);
 }
 
 static struct cfg_hold *load_contestant(const struct contest *c, const char *spec, struct as_error *err)
@@ -328,7 +391,8 @@ static struct cfg_hold *load_contestant(const struct contest *c, const char *spe
     return rc == AS_OK ? cfg_hold_new(cfg) : NULL;
 }
 
-static int run_seeds(struct contest *c, const char *spec, struct progress *p, struct outcome *o, struct as_error *err)
+static int run_seeds(struct contest *c, const char *spec, struct progress *p, struct outcome *o,
+                     struct as_error *err)
 {
     struct cfg_hold *hold = load_contestant(c, spec, err);
     uint64_t first = c->params.seed;
@@ -385,7 +449,8 @@ static int run_yardsticks(struct contest *c, const char *spec, struct outcome *o
     double *supply = replay_oracle(like.demand, like.count, like.step_s, c->params.boot_s), sum = 0;
     for (size_t i = 0; i < like.count; i++)
         sum += like.demand[i];
-    rc = supply ? run_yardstick(c, &like, supply, "oracle", oracle, err) : as_fail(err, AS_ENOMEM, "out of memory");
+    rc = supply ? run_yardstick(c, &like, supply, "oracle", oracle, err)
+                : as_fail(err, AS_ENOMEM, "out of memory");
     for (size_t i = 0; rc == AS_OK && i < like.count; i++)
         supply[i] = floor(sum / (double)like.count + 0.5);
     if (rc == AS_OK)
@@ -420,9 +485,10 @@ static int run_all(struct arguments *a, struct as_error *err)
     }
     if (a->c.json)
         return print_outcomes_json(&a->c, all, n + 2) ? AS_EIO : AS_OK;
-    printf("%s: %zu samples every %g s (%zu missing ones held), peak %g/s x %.4g, %d seeds from %llu, boot %g s\n\n",
-           a->c.trace_path, a->c.trace.count, a->c.trace.step_s, a->c.trace.held, trace_peak(&a->c.trace), a->c.params.scale,
-           a->c.seeds, (unsigned long long)a->c.params.seed, a->c.params.boot_s);
+    printf("%s: %zu samples every %g s (%zu missing ones held), peak %g/s x %.4g, %d seeds from %llu, boot "
+           "%g s\n\n",
+           a->c.trace_path, a->c.trace.count, a->c.trace.step_s, a->c.trace.held, trace_peak(&a->c.trace),
+           a->c.params.scale, a->c.seeds, (unsigned long long)a->c.params.seed, a->c.params.boot_s);
     print_outcomes(stdout, &a->c, all, n + 2);
     return AS_OK;
 }
@@ -432,10 +498,19 @@ int command_simulate(int argc, char **argv)
     static struct arguments a;
     struct as_error err = { 0 };
     int opt, rc;
-    a = (struct arguments){ .units = -1,
-                            .c = { .min = 1, .interval_s = 5, .price = 1, .seeds = 1,
-                                   .params = { .speed = 1, .scale = 1, .believed = 1, .boot_s = 60, .seed = 1,
-                                               .tier = { .capacity = 100, .workers = 4, .slo_s = 0.5, .timeout_s = 10 } } } };
+    a = (struct arguments){
+        .units = -1,
+        .c = { .min = 1,
+               .interval_s = 5,
+               .price = 1,
+               .seeds = 1,
+               .params = { .speed = 1,
+                           .scale = 1,
+                           .believed = 1,
+                           .boot_s = 60,
+                           .seed = 1,
+                           .tier = { .capacity = 100, .workers = 4, .slo_s = 0.5, .timeout_s = 10 } } }
+    };
     optind = 1;
     while ((opt = getopt_long(argc, argv, "c:g:h", options, NULL)) != -1) {
         if (opt == 'h') {
@@ -449,7 +524,8 @@ int command_simulate(int argc, char **argv)
     if (optind < argc || !a.c.trace_path || (!a.c.config && !a.spec_count) || (a.c.config && a.spec_count)) {
         fprintf(stderr, "autoscale simulate: %s\n%s",
                 !a.c.trace_path ? "name a trace with --trace"
-                                : "name what decides: --policy, --compare or -c, one of them", usage);
+                                : "name what decides: --policy, --compare or -c, one of them",
+                usage);
         return 1;
     }
     log_set_sink(NULL, NULL);

@@ -1,8 +1,8 @@
 /* autoscale status: where everything stands, asked of the running daemon. */
 #include <string.h>
 
-#include "autoscale/time.h"
 #include "ask.h"
+#include "autoscale/time.h"
 #include "commands.h"
 
 static const char usage[] =
@@ -34,8 +34,8 @@ static bool print_endpoint(const char *kind, const char *name, const cJSON *o)
         printf("  %-9s %s  not asked yet", kind, name);
         return false;
     }
-    printf("  %-9s %s  %sFAILING%s for %s: %s", kind, name, colour(stdout, "\033[31m"), colour(stdout, "\033[0m"),
-           span(answer_num(o, "failing_s"), buf), answer_str(o, "error"));
+    printf("  %-9s %s  %sFAILING%s for %s: %s", kind, name, colour(stdout, "\033[31m"),
+           colour(stdout, "\033[0m"), span(answer_num(o, "failing_s"), buf), answer_str(o, "error"));
     return true;
 }
 
@@ -55,8 +55,8 @@ static bool print_source(const cJSON *s)
         if (strcmp(answer_str(x, "state"), "never") == 0)
             printf("  %-32s no data yet\n", answer_str(x, "metric"));
         else
-            printf("  %-32s %.6g  (%s, %s old)\n", answer_str(x, "metric"), answer_num(x, "value"), answer_str(x, "state"),
-                   span(answer_num(x, "age_ms") / 1000, buf));
+            printf("  %-32s %.6g  (%s, %s old)\n", answer_str(x, "metric"), answer_num(x, "value"),
+                   answer_str(x, "state"), span(answer_num(x, "age_ms") / 1000, buf));
     }
     return bad;
 }
@@ -67,32 +67,36 @@ static void print_launch_failures(const cJSON *o)
     int failed = (int)answer_num(o, "launch_failures");
     bool waits = answer_num(o, "launch_wait_s") > 0;
     if (failed > 0)
-        printf("; %d %s in a row, next try %s%s: %s", failed, failed == 1 ? "launch failed" : "launches failed",
-               waits ? "in " : "now", waits ? span(answer_num(o, "launch_wait_s"), buf) : "", answer_str(o, "launch_error"));
+        printf("; %d %s in a row, next try %s%s: %s", failed,
+               failed == 1 ? "launch failed" : "launches failed", waits ? "in " : "now",
+               waits ? span(answer_num(o, "launch_wait_s"), buf) : "", answer_str(o, "launch_error"));
 }
 
 static void print_instance(const cJSON *i)
 {
     char buf[32], where[160];
     snprintf(where, sizeof where, "%s:%d", answer_str(i, "address"), (int)answer_num(i, "port"));
-    printf("  %-22s %-10s %7s  %-21s %-28s %3.0f sessions%s  %s\n", answer_str(i, "id"), answer_str(i, "state"),
-           span(answer_num(i, "since_s"), buf), *answer_str(i, "address") ? where : "-", answer_str(i, "host"),
-           answer_num(i, "sessions"), answer_true(i, "outdated") ? "  outdated" : "", answer_str(i, "reason"));
+    printf("  %-22s %-10s %7s  %-21s %-28s %3.0f sessions%s  %s\n", answer_str(i, "id"),
+           answer_str(i, "state"), span(answer_num(i, "since_s"), buf),
+           *answer_str(i, "address") ? where : "-", answer_str(i, "host"), answer_num(i, "sessions"),
+           answer_true(i, "outdated") ? "  outdated" : "", answer_str(i, "reason"));
 }
 
 static bool print_group(const cJSON *g)
 {
     const cJSON *x;
     bool bad = *answer_str(g, "doubt") || *answer_str(g, "blocked") || answer_num(g, "launch_failures") > 0;
-    printf("group %s%s%s: wanted %d, serving %d", colour(stdout, "\033[1m"), answer_str(g, "name"), colour(stdout, "\033[0m"),
-           (int)answer_num(g, "wanted"), (int)answer_num(g, "serving"));
+    printf("group %s%s%s: wanted %d, serving %d", colour(stdout, "\033[1m"), answer_str(g, "name"),
+           colour(stdout, "\033[0m"), (int)answer_num(g, "wanted"), (int)answer_num(g, "serving"));
     static const char *const counts[] = { "pending", "draining", "failed" };
     for (size_t k = 0; k < 3; k++)
         if (answer_num(g, counts[k]) > 0)
             printf(", %s %d", counts[k], (int)answer_num(g, counts[k]));
     printf(", footprint %d; min %d, max %d%s%s\n", (int)answer_num(g, "footprint"), (int)answer_num(g, "min"),
-           (int)answer_num(g, "max"), *answer_str(g, "binding") ? "; bound by " : "", answer_str(g, "binding"));
-    printf("  decision  %s\n", answer_true(g, "decided") ? answer_str(g, "summary") : "none yet: hosts and balancers are being listed");
+           (int)answer_num(g, "max"), *answer_str(g, "binding") ? "; bound by " : "",
+           answer_str(g, "binding"));
+    printf("  decision  %s\n", answer_true(g, "decided") ? answer_str(g, "summary")
+                                                         : "none yet: hosts and balancers are being listed");
     if (*answer_str(g, "blocked"))
         printf("  launches  %s\n", answer_str(g, "blocked"));
     if (*answer_str(g, "doubt"))
@@ -118,14 +122,16 @@ static bool print_group(const cJSON *g)
 static bool anything_bad(const cJSON *s)
 {
     const cJSON *x, *y;
-    cJSON_ArrayForEach(x, cJSON_GetObjectItemCaseSensitive(s, "sources"))
-        cJSON_ArrayForEach(y, cJSON_GetObjectItemCaseSensitive(x, "endpoints")) if (*answer_str(y, "error")) return true;
+    cJSON_ArrayForEach(x, cJSON_GetObjectItemCaseSensitive(s, "sources")) cJSON_ArrayForEach(
+        y, cJSON_GetObjectItemCaseSensitive(x, "endpoints")) if (*answer_str(y, "error")) return true;
     cJSON_ArrayForEach(x, cJSON_GetObjectItemCaseSensitive(s, "groups"))
     {
         if (*answer_str(x, "doubt") || *answer_str(x, "blocked") || answer_num(x, "launch_failures") > 0)
             return true;
-        cJSON_ArrayForEach(y, cJSON_GetObjectItemCaseSensitive(x, "hosts")) if (*answer_str(y, "error")) return true;
-        cJSON_ArrayForEach(y, cJSON_GetObjectItemCaseSensitive(x, "balancers")) if (*answer_str(y, "error")) return true;
+        cJSON_ArrayForEach(
+            y, cJSON_GetObjectItemCaseSensitive(x, "hosts")) if (*answer_str(y, "error")) return true;
+        cJSON_ArrayForEach(
+            y, cJSON_GetObjectItemCaseSensitive(x, "balancers")) if (*answer_str(y, "error")) return true;
     }
     return !answer_true(cJSON_GetObjectItemCaseSensitive(s, "journal"), "ok");
 }
@@ -134,8 +140,9 @@ static void print_status(const cJSON *s)
 {
     char buf[32];
     const cJSON *x, *journal = cJSON_GetObjectItemCaseSensitive(s, "journal");
-    printf("autoscale %s, controller %s, pid %d, up %s%s\n", answer_str(s, "version"), answer_str(s, "controller"),
-           (int)answer_num(s, "pid"), span(answer_num(s, "uptime_s"), buf), answer_true(s, "dry_run") ? ", DRY RUN" : "");
+    printf("autoscale %s, controller %s, pid %d, up %s%s\n", answer_str(s, "version"),
+           answer_str(s, "controller"), (int)answer_num(s, "pid"), span(answer_num(s, "uptime_s"), buf),
+           answer_true(s, "dry_run") ? ", DRY RUN" : "");
     if (!answer_true(journal, "ok"))
         printf("journal %s %sFAILING%s: %s\n", answer_str(journal, "path"), colour(stdout, "\033[31m"),
                colour(stdout, "\033[0m"), answer_str(journal, "error"));

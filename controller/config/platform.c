@@ -157,9 +157,9 @@ static int balancer_try(struct loader *l, const struct cfg_group *g, const char 
 static int balancer_finish(struct loader *l, struct cfg_group *g, const char *where)
 {
     struct cfg_balancer *b = &g->balancer;
-    g->canon_balancer =
-        with_common(own_canon(b->driver->name, b->settings, NULL), "drain = %lld\ntimeout = %lld\nweighting = %s\n",
-                    (long long)b->drain, (long long)b->timeout, b->weigh ? "load" : "even");
+    g->canon_balancer = with_common(own_canon(b->driver->name, b->settings, NULL),
+                                    "drain = %lld\ntimeout = %lld\nweighting = %s\n", (long long)b->drain,
+                                    (long long)b->timeout, b->weigh ? "load" : "even");
     if (!g->canon_balancer)
         return AS_ENOMEM;
     int rc = block_endpoints(l, b->settings, where, b->driver->endpoints, "local", &b->endpoints,
@@ -185,8 +185,10 @@ int config_load_balancer(struct loader *l, struct cfg_group *g, const config_set
         b->timeout = as_settings_ms(parts[0], "timeout");
         b->weigh = strcmp(as_settings_str(parts[0], "weighting"), "load") == 0;
         if (b->weigh && (!b->driver->weight || !b->driver->times_members))
-            block_error(l, node, "%sweighting: balancer driver %s does not measure its members; write weighting = "
-                                 "\"even\"", where, b->driver->name);
+            block_error(l, node,
+                        "%sweighting: balancer driver %s does not measure its members; write weighting = "
+                        "\"even\"",
+                        where, b->driver->name);
         rc = balancer_finish(l, g, where);
     }
     as_settings_free(parts[0]);

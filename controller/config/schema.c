@@ -119,7 +119,8 @@ const struct as_option schema_balancer[] = {
       .type = AS_OPT_CHOICE,
       .def = "even",
       .choices = weightings,
-      .help = "even: every member has the same weight; load: a member that answers slower than the group's median "
+      .help = "even: every member has the same weight; load: a member that answers slower than the group's "
+              "median "
               "gets less work, bounded and smoothed" },
     { 0 },
 };
@@ -254,7 +255,8 @@ const struct as_option schema_group[] = {
     { .name = "policies", .type = AS_OPT_STRINGS, .help = "names of the policies that size the group" },
     { .name = "shadow",
       .type = AS_OPT_STRINGS,
-      .help = "names of policies that are evaluated beside them without acting: what each would have cost and missed "
+      .help = "names of policies that are evaluated beside them without acting: what each would have cost "
+              "and missed "
               "is shown by status and explain" },
     { .name = "scale_out",
       .type = AS_OPT_GROUP,

@@ -219,7 +219,8 @@ static int check_formula(const struct reader *r, const char *text)
         return complain(r, "\"%.80s\" is no formula: %s", text, err.msg);
     for (int k = 0; k < f.metric_count; k++)
         if (!config_metric_split(f.metrics[k], source, object, series))
-            return complain(r, "\"%.80s\" is not a metric: write \"source.series\" or \"source.object.series\"",
+            return complain(r,
+                            "\"%.80s\" is not a metric: write \"source.series\" or \"source.object.series\"",
                             f.metrics[k]);
     return AS_OK;
 }

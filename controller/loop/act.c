@@ -7,9 +7,9 @@
 #include "act.h"
 
 #define BACKOFF_FIRST (5 * AS_SECOND)
-#define BACKOFF_MOST (5 * AS_MINUTE)
-#define RETRY_FIRST (1 * AS_SECOND)
-#define RETRY_MOST (30 * AS_SECOND)
+#define BACKOFF_MOST  (5 * AS_MINUTE)
+#define RETRY_FIRST   (1 * AS_SECOND)
+#define RETRY_MOST    (30 * AS_SECOND)
 
 void backoff_fail(struct backoff *b, as_time now, const char *why)
 {
@@ -196,7 +196,8 @@ void act_created(struct group *g, struct op *op)
     as_time now = g->engine->now;
     h->launching--;
     h->launch.probing = false;
-    if (op->rc != AS_OK || h->launching == 0) /* a burst is listed once, at its end: the host has enough to do */
+    if (op->rc != AS_OK ||
+        h->launching == 0) /* a burst is listed once, at its end: the host has enough to do */
         h->next_list = now;
     i->busy = false;
     i->compute_done = now;
@@ -204,7 +205,8 @@ void act_created(struct group *g, struct op *op)
         created_ok(g, i, op);
         return;
     }
-    log_warning(g->cfg->name, "instance %s: create on %s: %s (%s)", i->id, h->name, op->err.msg, as_rc_name(op->rc));
+    log_warning(g->cfg->name, "instance %s: create on %s: %s (%s)", i->id, h->name, op->err.msg,
+                as_rc_name(op->rc));
     engine_event(g->engine, g->cfg->name, i->id, "create-failed", "on %s: %s (%s)", h->name, op->err.msg,
                  as_rc_name(op->rc));
     backoff_fail(&h->launch, now, op->err.msg);
@@ -242,8 +244,9 @@ void act_destroyed(struct group *g, struct op *op)
     }
     i->retry_at = g->engine->now + retry_delay(++i->fails);
     char span[32];
-    log_warning(g->cfg->name, "instance %s: destroy on %s: %s (%s); next try in %s", i->id, i->host_name, op->err.msg,
-                as_rc_name(op->rc), as_time_text(i->retry_at - g->engine->now, span, sizeof span));
+    log_warning(g->cfg->name, "instance %s: destroy on %s: %s (%s); next try in %s", i->id, i->host_name,
+                op->err.msg, as_rc_name(op->rc),
+                as_time_text(i->retry_at - g->engine->now, span, sizeof span));
 }
 
 void act_balanced(struct group *g, struct op *op)
@@ -264,10 +267,12 @@ void act_balanced(struct group *g, struct op *op)
         return;
     }
     m->unsure = m->unsure || op->rc == AS_EUNKNOWN;
-    m->retry_at = now + (op->rc == AS_EAGAIN && op->kind == OP_EVICT ? AS_SECOND / 4 : retry_delay(++m->fails));
+    m->retry_at =
+        now + (op->rc == AS_EAGAIN && op->kind == OP_EVICT ? AS_SECOND / 4 : retry_delay(++m->fails));
     if (op->rc == AS_EAGAIN && op->kind == OP_EVICT) /* still holds work: asked again until the deadline */
         return;
     char span[32];
-    log_warning(g->cfg->name, "instance %s: %s at %s: %s (%s); next try in %s", i->id, op_name(op->kind), pool->name,
-                op->err.msg, as_rc_name(op->rc), as_time_text(m->retry_at - now, span, sizeof span));
+    log_warning(g->cfg->name, "instance %s: %s at %s: %s (%s); next try in %s", i->id, op_name(op->kind),
+                pool->name, op->err.msg, as_rc_name(op->rc),
+                as_time_text(m->retry_at - now, span, sizeof span));
 }

@@ -65,7 +65,8 @@ void source_free(struct engine *e, struct source *s)
     free(s);
 }
 
-struct source *source_bind(struct engine *e, struct cfg_hold *hold, const struct cfg_source *c, struct as_error *err)
+struct source *source_bind(struct engine *e, struct cfg_hold *hold, const struct cfg_source *c,
+                           struct as_error *err)
 {
     struct source *s = calloc(1, sizeof *s);
     if (!s) {
@@ -135,7 +136,8 @@ static struct binding *binding_new(struct source *s, const char *metric, const c
 }
 
 /* The binding of a metric in a source of this list, made when missing, with room for `window`. */
-static struct binding *bind_metric(struct source *list, const char *metric, as_time window, struct source **owner)
+static struct binding *bind_metric(struct source *list, const char *metric, as_time window,
+                                   struct source **owner)
 {
     char source[AS_NAME_MAX], object[AS_NAME_MAX], name[AS_NAME_MAX];
     if (!config_metric_split(metric, source, object, name) || !(*owner = source_find(list, source)))
@@ -219,7 +221,8 @@ bool group_rebind_inputs(struct engine *e, struct source *sources, struct group 
     return ok;
 }
 
-static int policy_open(struct policy_run *run, struct cfg_hold *hold, const struct cfg_policy *c, struct as_error *err)
+static int policy_open(struct policy_run *run, struct cfg_hold *hold, const struct cfg_policy *c,
+                       struct as_error *err)
 {
     size_t n = 0;
     for (const struct as_option *o = c->type->options; o && o->name; o++)
@@ -333,7 +336,8 @@ static int group_fill(struct engine *e, struct group *g, struct cfg_hold *hold, 
     return rc;
 }
 
-struct group *group_bind(struct engine *e, struct cfg_hold *hold, const struct cfg_group *c, struct as_error *err)
+struct group *group_bind(struct engine *e, struct cfg_hold *hold, const struct cfg_group *c,
+                         struct as_error *err)
 {
     struct group *g = calloc(1, sizeof *g);
     if (!g) {

@@ -20,7 +20,8 @@ static void journal_failed(struct engine *e, const struct as_error *err)
         g->outcome_at = 0; /* the decisions of this turn were lost with it */
     e->journal_retry = e->now + RETRY_EVERY;
     if (!e->journal_failing_since || strcmp(e->journal_err.msg, err->msg) != 0)
-        log_error("journal", "%s; no instance is created, drained or destroyed until it can be written", err->msg);
+        log_error("journal", "%s; no instance is created, drained or destroyed until it can be written",
+                  err->msg);
     if (!e->journal_failing_since)
         e->journal_failing_since = e->now;
     e->journal_err = *err;
@@ -58,7 +59,8 @@ static struct event *event_add(struct engine *e, const char *group, const char *
     return v;
 }
 
-void engine_event(struct engine *e, const char *group, const char *instance, const char *kind, const char *fmt, ...)
+void engine_event(struct engine *e, const char *group, const char *instance, const char *kind,
+                  const char *fmt, ...)
 {
     struct event *v = event_add(e, group, instance, kind);
     if (!v)
@@ -146,7 +148,8 @@ static bool group_has_rows(const struct group *g)
 
 static bool anything_to_write(struct engine *e)
 {
-    if (e->transaction || e->events || e->outbox || e->journal_failing_since) /* an empty one tells that it works */
+    if (e->transaction || e->events || e->outbox ||
+        e->journal_failing_since) /* an empty one tells that it works */
         return true;
     for (struct group *g = e->groups; g; g = g->next) {
         if (g->touched && group_has_rows(g))
@@ -267,8 +270,10 @@ static int take_row(void *arg, const struct journal_instance *row)
         if (strcmp(g->hosts[k].name, row->host) == 0)
             i->host = (int)k;
     if (i->host < 0 && i->host_name[0])
-        log_warning(g->cfg->name, "instance %s is on %s, which the configuration does not name any more: it counts in "
-                                  "the footprint and is left alone", i->id, i->host_name);
+        log_warning(g->cfg->name,
+                    "instance %s is on %s, which the configuration does not name any more: it counts in "
+                    "the footprint and is left alone",
+                    i->id, i->host_name);
     return 0;
 }
 
@@ -317,8 +322,8 @@ void group_learn(struct group *g)
         for (size_t n = 0; learns && n < run->input_count; n++) {
             struct past past = { 0 };
             if (run->inputs[n])
-                journal_each_sample(e->journal, as_series_name(run->inputs[n]), e->wall - e->cfg->retention, take_sample,
-                                    &past, NULL);
+                journal_each_sample(e->journal, as_series_name(run->inputs[n]), e->wall - e->cfg->retention,
+                                    take_sample, &past, NULL);
             if (past.count)
                 run->cfg->type->learn(run->state, n, past.walls, past.means, past.count);
             free(past.walls);
@@ -342,7 +347,8 @@ int group_load(struct group *g, struct as_error *err)
         return rc;
     g->desired = value ? atoi(value) : -1;
     free(value);
-    g->lead_count = journal_launch_seconds(j, g->cfg->name, g->lead_s, (int)(sizeof g->lead_s / sizeof *g->lead_s));
+    g->lead_count =
+        journal_launch_seconds(j, g->cfg->name, g->lead_s, (int)(sizeof g->lead_s / sizeof *g->lead_s));
     if (g->lead_count < 0)
         g->lead_count = 0;
     g->lead_next = g->lead_count % (int)(sizeof g->lead_s / sizeof *g->lead_s);

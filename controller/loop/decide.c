@@ -28,8 +28,8 @@ void damper_note(struct damper *d, as_time at, int delta)
         d->last_in = at;
 }
 
-__attribute__((format(printf, 5, 6))) static int stage(struct decision *out, enum stage_id id, int before, int after,
-                                                       const char *fmt, ...)
+__attribute__((format(printf, 5, 6))) static int stage(struct decision *out, enum stage_id id, int before,
+                                                       int after, const char *fmt, ...)
 {
     struct stage_record *r = &out->stages[id];
     r->before = before;
@@ -67,7 +67,8 @@ static const struct proposal_record *blind_one(const struct decision *out)
         if (r->p.blind)
             return r;
         for (size_t k = 0; k < r->input_count; k++)
-            if (r->inputs[k].failing || r->inputs[k].reading.fresh != AS_FRESH || r->inputs[k].reading.partial)
+            if (r->inputs[k].failing || r->inputs[k].reading.fresh != AS_FRESH ||
+                r->inputs[k].reading.partial)
                 return r;
     }
     return NULL;
@@ -119,13 +120,13 @@ static int merge(const struct decide_in *in, struct decision *out)
     if (want->p.count == cur)
         return stage(out, STAGE_MERGE, cur, cur, "%s asks for %d: no change", want->policy, cur);
     if (blind)
-        return stage(out, STAGE_MERGE, cur, cur, "holding: %s would do with %d, but %s lacks fresh data", want->policy,
-                     want->p.count, blind->policy);
+        return stage(out, STAGE_MERGE, cur, cur, "holding: %s would do with %d, but %s lacks fresh data",
+                     want->policy, want->p.count, blind->policy);
     if (waits_for_pending(in))
-        return stage(out, STAGE_MERGE, cur, cur, "holding: %d would do, but %d %s still on the way", want->p.count,
-                     in->pending, in->pending == 1 ? "is" : "are");
-    return stage(out, STAGE_MERGE, cur, want->p.count, "all agree on fewer; %s asks for the most, %d", want->policy,
-                 want->p.count);
+        return stage(out, STAGE_MERGE, cur, cur, "holding: %d would do, but %d %s still on the way",
+                     want->p.count, in->pending, in->pending == 1 ? "is" : "are");
+    return stage(out, STAGE_MERGE, cur, want->p.count, "all agree on fewer; %s asks for the most, %d",
+                 want->policy, want->p.count);
 }
 
 static bool all_damp_themselves(const struct decision *out)
@@ -186,7 +187,8 @@ static int window_extreme(const struct damper *d, as_time now, as_time window, b
     return best;
 }
 
-static int stabilise(const struct decide_in *in, struct damper *d, struct decision *out, int want, bool damped)
+static int stabilise(const struct decide_in *in, struct damper *d, struct decision *out, int want,
+                     bool damped)
 {
     const struct cfg_group *g = in->group;
     int cur = in->current;
@@ -201,7 +203,8 @@ static int stabilise(const struct decide_in *in, struct damper *d, struct decisi
     char span[32];
     if (want > cur && lo < want) {
         hold_until(out, lo_until);
-        return stage(out, STAGE_STABILISE, want, lo > cur ? lo : cur, "at least %d was wanted for all of the last %s", lo,
+        return stage(out, STAGE_STABILISE, want, lo > cur ? lo : cur,
+                     "at least %d was wanted for all of the last %s", lo,
                      as_time_text(g->out.window, span, sizeof span));
     }
     if (want < cur && hi > want) {
@@ -284,8 +287,8 @@ static int rate(const struct decide_in *in, const struct damper *d, struct decis
     if (limited == want)
         return pass(out, STAGE_RATE, want);
     hold_until(out, oldest + r->period);
-    return stage(out, STAGE_RATE, want, limited, "at most %d %s per %s", left + done_same, up ? "more" : "fewer",
-                 as_time_text(r->period, span, sizeof span));
+    return stage(out, STAGE_RATE, want, limited, "at most %d %s per %s", left + done_same,
+                 up ? "more" : "fewer", as_time_text(r->period, span, sizeof span));
 }
 
 /* --- bound: floors, ceilings, room, min and max -------------------------------------------------- */
@@ -381,10 +384,12 @@ void decision_outcome(const struct decision *d, char *buf, size_t size)
     size_t n = 0;
     const struct proposal_record *want = largest_want(d);
     bool held = want && want->p.count < d->current && d->stages[STAGE_MERGE].after == d->current;
-    n += (size_t)snprintf(buf, size, "%d->%d%s%s", d->current, d->desired, d->blind ? " blind" : "", held ? " held" : "");
+    n += (size_t)snprintf(buf, size, "%d->%d%s%s", d->current, d->desired, d->blind ? " blind" : "",
+                          held ? " held" : "");
     for (int s = 0; s < STAGES && n < size; s++)
         if (d->stages[s].before != d->stages[s].after)
-            n += (size_t)snprintf(buf + n, size - n, " %s:%d", stage_name((enum stage_id)s), d->stages[s].after);
+            n += (size_t)snprintf(buf + n, size - n, " %s:%d", stage_name((enum stage_id)s),
+                                  d->stages[s].after);
     if (d->binding[0] && n < size)
         snprintf(buf + n, size - n, " by %s", d->binding);
 }

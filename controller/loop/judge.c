@@ -159,8 +159,7 @@ static bool all_sustain(void *arg, int count)
         const struct as_proposal *said = &a->g->decision.proposals[p].p;
         struct as_view v;
         view_for(run, a->base, &v);
-        if (!said->advice && run->cfg->type->sustains &&
-            !run->cfg->type->sustains(run->state, &v, count))
+        if (!said->advice && run->cfg->type->sustains && !run->cfg->type->sustains(run->state, &v, count))
             return false;
     }
     return true;
@@ -226,7 +225,8 @@ static void record(struct group *g)
     decision_outcome(&g->decision, outcome, sizeof outcome);
     decision_summary(&g->decision, summary, sizeof summary);
     bool changed = strcmp(outcome, g->outcome) != 0;
-    bool news = changed && strcmp(summary, g->said) != 0; /* a want beyond the bounds may change all the time */
+    bool news =
+        changed && strcmp(summary, g->said) != 0; /* a want beyond the bounds may change all the time */
     if (g->decision.desired != g->decision.current ? changed : news && e->world.act)
         log_info(g->cfg->name, "%s%s", e->world.act ? "" : "[dry run] ", summary);
     else
@@ -240,8 +240,8 @@ static void record(struct group *g)
     if (!engine_transaction(e))
         return;
     char *json = report_decision_text(g);
-    if (json && journal_put_decision(e->journal, e->wall, g->cfg->name, g->decision.current, g->decision.desired,
-                                     outcome, json, NULL) == AS_OK)
+    if (json && journal_put_decision(e->journal, e->wall, g->cfg->name, g->decision.current,
+                                     g->decision.desired, outcome, json, NULL) == AS_OK)
         g->outcome_at = first ? e->now - repeat_phase(g) : e->now;
     free(json);
 }

@@ -70,9 +70,10 @@ static void note_failure(struct group *g, struct instance *i)
     backoff_fail(&g->launch, g->engine->now, i->reason);
     char wait[32];
     as_time_text(g->launch.until - g->engine->now, wait, sizeof wait);
-    log_warning(g->cfg->name, "launch failed %d in a row: next try in %s (%s)", g->launch.fails, wait, i->reason);
-    engine_event(g->engine, g->cfg->name, i->id, "launch-failed", "%d in a row, next try in %s: %s", g->launch.fails,
-                 wait, i->reason);
+    log_warning(g->cfg->name, "launch failed %d in a row: next try in %s (%s)", g->launch.fails, wait,
+                i->reason);
+    engine_event(g->engine, g->cfg->name, i->id, "launch-failed", "%d in a row, next try in %s: %s",
+                 g->launch.fails, wait, i->reason);
 }
 
 void instance_move(struct instance *i, enum inst_state to, const char *fmt, ...)
@@ -95,8 +96,8 @@ void instance_move(struct instance *i, enum inst_state to, const char *fmt, ...)
     i->retry_at = 0;
     i->fails = 0;
     g->moves++;
-    log_info(g->cfg->name, "instance %s: %s -> %s after %s (%s)", i->id, inst_state_name(from), inst_state_name(to),
-             span, reason);
+    log_info(g->cfg->name, "instance %s: %s -> %s after %s (%s)", i->id, inst_state_name(from),
+             inst_state_name(to), span, reason);
     engine_event(g->engine, g->cfg->name, i->id, "instance", "%s -> %s after %s (%s)", inst_state_name(from),
                  inst_state_name(to), span, reason);
     if (to == INST_SERVING) {

@@ -53,7 +53,8 @@ void observe_tick(struct engine *e)
 }
 
 /* One value of several endpoints. False when no endpoint has a current one. */
-static bool merge_parts(const struct source *s, const struct binding *b, as_time now, double *out, bool *partial)
+static bool merge_parts(const struct source *s, const struct binding *b, as_time now, double *out,
+                        bool *partial)
 {
     double sum = 0, weight = 0, least = 0, most = 0;
     int n = 0;
@@ -70,7 +71,10 @@ static bool merge_parts(const struct source *s, const struct binding *b, as_time
     if (n == 0)
         return false;
     *partial = source_failing(s);
-    *out = b->merge == AS_MERGE_SUM ? sum : b->merge == AS_MERGE_MAX ? most : b->merge == AS_MERGE_MIN ? least : sum / weight;
+    *out = b->merge == AS_MERGE_SUM   ? sum
+           : b->merge == AS_MERGE_MAX ? most
+           : b->merge == AS_MERGE_MIN ? least
+                                      : sum / weight;
     return isfinite(*out);
 }
 
@@ -188,19 +192,21 @@ static void feed_state(struct engine *e, struct source *s, struct feed *f, const
         if (f->failing_since) {
             log_info(s->cfg->name, "source%s%s answers again after %s", sep, f->endpoint,
                      as_time_text(e->now - f->failing_since, span, sizeof span));
-            engine_event(e, "", "", "source", "%s%s%s answers again after %s", s->cfg->name, sep, f->endpoint, span);
+            engine_event(e, "", "", "source", "%s%s%s answers again after %s", s->cfg->name, sep, f->endpoint,
+                         span);
         }
         f->failing_since = 0;
         f->last_ok = e->now;
         if (op->err.msg[0] && strcmp(f->err.msg, op->err.msg) != 0) /* a part of it failed: said once */
-            log_warning(s->cfg->name, "source%s%s: %s; its series is left out", sep, f->endpoint, op->err.msg);
+            log_warning(s->cfg->name, "source%s%s: %s; its series is left out", sep, f->endpoint,
+                        op->err.msg);
         f->err = op->err;
         return;
     }
     f->failures++;
     if (!f->failing_since || strcmp(f->err.msg, op->err.msg) != 0) { /* say it once, not at every poll */
-        log_warning(s->cfg->name, "source%s%s: %s (%s); polled again every interval, no scale-in meanwhile", sep,
-                    f->endpoint, op->err.msg, as_rc_name(op->rc));
+        log_warning(s->cfg->name, "source%s%s: %s (%s); polled again every interval, no scale-in meanwhile",
+                    sep, f->endpoint, op->err.msg, as_rc_name(op->rc));
         engine_event(e, "", "", "source", "%s%s%s: %s", s->cfg->name, sep, f->endpoint, op->err.msg);
     }
     if (!f->failing_since)

@@ -22,8 +22,8 @@ struct planner {
 const char *step_name(enum step_kind k)
 {
     static const char *const names[STEP_KINDS] = {
-        "create",  "launch", "forget", "fail",  "join",  "admit",  "weigh", "serve",
-        "drain",   "readmit", "mark",  "leave", "evict", "remove", "destroy", "gone",
+        "create", "launch",  "forget", "fail",  "join",  "admit",  "weigh",   "serve",
+        "drain",  "readmit", "mark",   "leave", "evict", "remove", "destroy", "gone",
     };
     return (unsigned)k < STEP_KINDS ? names[k] : "?";
 }
@@ -129,7 +129,8 @@ static bool plan_dead(struct planner *p, const struct instance *i)
         add(p, STEP_LEAVE, i, "it is not on %s any more", i->host_name)->force = true;
     else if (i->died)
         add(p, STEP_FAIL, i, "it ended by itself: %s", i->health);
-    else if (i->state == INST_SERVING && g->cfg->health.kind != CFG_HEALTH_RUNNING && i->misses >= g->cfg->health.fall)
+    else if (i->state == INST_SERVING && g->cfg->health.kind != CFG_HEALTH_RUNNING &&
+             i->misses >= g->cfg->health.fall)
         add(p, STEP_FAIL, i, "%d health checks failed in a row: %s", i->misses, i->health);
     else
         return false;
@@ -141,8 +142,8 @@ static void plan_boot_deadline(struct planner *p, const struct instance *i, as_t
     as_time limit = p->g->cfg->health.boot_timeout;
     char span[32];
     if (p->now - since >= limit)
-        add(p, STEP_FAIL, i, "%s within %s%s%s", what, as_time_text(limit, span, sizeof span), i->health[0] ? ": " : "",
-            i->health);
+        add(p, STEP_FAIL, i, "%s within %s%s%s", what, as_time_text(limit, span, sizeof span),
+            i->health[0] ? ": " : "", i->health);
     else
         due_at(p, since + limit);
 }
@@ -206,7 +207,8 @@ static void plan_weights(struct planner *p, const struct instance *i)
             continue;
         if (off == 0 || !ready_to_call(p, &p->g->pools[k], m))
             continue;
-        struct step *s = add(p, STEP_WEIGH, i, "weight %d -> %d: it answers in %.0f ms", m->weight, aim, m->response_ms);
+        struct step *s =
+            add(p, STEP_WEIGH, i, "weight %d -> %d: it answers in %.0f ms", m->weight, aim, m->response_ms);
         s->index = (int)k;
         s->weight = aim;
     }
@@ -238,7 +240,8 @@ static void plan_draining(struct planner *p, const struct instance *i)
             add(p, STEP_MARK, i, "scale-in")->index = (int)k;
         untold = untold || (pool_blind(&g->pools[k]) && (member || m->unsure || !settled(m)));
         held += m->listed ? m->held : 0;
-        if (pool_blind(&g->pools[k]) || !settled(m) || m->listed_at <= i->since || member || (m->listed && m->held > 0))
+        if (pool_blind(&g->pools[k]) || !settled(m) || m->listed_at <= i->since || member ||
+            (m->listed && m->held > 0))
             quiet = false;
         if (p->now < m->veiled_until) {
             due_at(p, m->veiled_until);
@@ -328,7 +331,10 @@ static void plan_failed(struct planner *p, const struct instance *i)
     as_time keep = g->cfg->compute.keep_failed;
     if (i->absent || p->now - i->since >= keep) {
         add(p, STEP_LEAVE, i,
-            i->absent ? "there is nothing to keep" : keep ? "kept long enough" : "failed ones are not kept")->force = true;
+            i->absent ? "there is nothing to keep"
+            : keep    ? "kept long enough"
+                      : "failed ones are not kept")
+            ->force = true;
         return;
     }
     due_at(p, i->since + keep);
@@ -444,7 +450,8 @@ static void describe_hosts(const struct planner *p, char *buf, size_t size)
         const struct host *h = &p->g->hosts[k];
         const char *sep = k ? "; " : ": ";
         if (h->listed_at == 0 || h->failing_since)
-            n += (size_t)snprintf(buf + n, size - n, "%s%s %s", sep, h->name, h->tries ? "unreachable" : "not listed yet");
+            n += (size_t)snprintf(buf + n, size - n, "%s%s %s", sep, h->name,
+                                  h->tries ? "unreachable" : "not listed yet");
         else if (h->launch.until > p->now)
             n += (size_t)snprintf(buf + n, size - n, "%s%s waits %s", sep, h->name,
                                   as_time_text(h->launch.until - p->now, span, sizeof span));
@@ -477,8 +484,8 @@ static void plan_more(struct planner *p, int need)
     }
     if (g->launch.fails >= BREAKER_TRIPS && need > 1 - pending) { /* half-open: one probe */
         need = 1 - pending;
-        snprintf(blocked, sizeof p->out->blocked, "one launch at a time after %d failures: %.80s", g->launch.fails,
-                 g->launch.why);
+        snprintf(blocked, sizeof p->out->blocked, "one launch at a time after %d failures: %.80s",
+                 g->launch.fails, g->launch.why);
     }
     if (need > room) {
         snprintf(blocked, sizeof p->out->blocked, "the footprint of %d leaves room for %d of max %d",
@@ -502,7 +509,8 @@ static double held_by(const struct group *g, const struct instance *i)
 /* Is a the better victim than b? Not answering; then the host with most of the group; fewest sessions; newest. */
 static bool better_victim(const struct planner *p, const struct instance *a, const struct instance *b)
 {
-    bool sick_a = a->misses > 0 || !instance_serves(p->g, a), sick_b = b->misses > 0 || !instance_serves(p->g, b);
+    bool sick_a = a->misses > 0 || !instance_serves(p->g, a),
+         sick_b = b->misses > 0 || !instance_serves(p->g, b);
     if (sick_a != sick_b)
         return sick_a;
     int on_a = a->host >= 0 ? p->members[a->host] : 0, on_b = b->host >= 0 ? p->members[b->host] : 0;

@@ -9,9 +9,9 @@
 #include "../runtime/log.h"
 #include "engine.h"
 
-#define DOUBT_MOST (60 * AS_SECOND) /* then replaced one at a time */
+#define DOUBT_MOST       (60 * AS_SECOND) /* then replaced one at a time */
 #define ORPHANS_PER_LIST 50
-#define LOST_AFTER (5 * AS_SECOND) /* one list that fails is no outage */
+#define LOST_AFTER       (5 * AS_SECOND) /* one list that fails is no outage */
 
 /* --- endpoints that fail and answer again ----------------------------------------------------------- */
 
@@ -58,7 +58,8 @@ static void take_listed(struct instance *i, const struct as_instance *seen)
         instance_move(i, INST_BOOTING, "found running on %s", i->host_name);
     } else if (i->state == INST_UNKNOWN) {
         instance_move(i, INST_FAILED, "found on %s, but it does not run: %s", i->host_name, seen->detail);
-    } else if (i->state != INST_DESTROYING && (seen->state == AS_RUN_STOPPED || seen->state == AS_RUN_CREATED)) {
+    } else if (i->state != INST_DESTROYING &&
+               (seen->state == AS_RUN_STOPPED || seen->state == AS_RUN_CREATED)) {
         i->died = true;
         snprintf(i->health, sizeof i->health, "%s", seen->detail[0] ? seen->detail : "it does not run");
     }
@@ -84,15 +85,15 @@ static void take_stranger(struct group *g, int host, const struct as_instance *s
         instance_move(i, INST_LEAVING, "found on %s although it was given up", i->host_name);
         return;
     }
-    engine_event(g->engine, g->cfg->name, i->id, "adopted", "found on %s with our mark; the journal did not know it",
-                 i->host_name);
+    engine_event(g->engine, g->cfg->name, i->id, "adopted",
+                 "found on %s with our mark; the journal did not know it", i->host_name);
     take_listed(i, seen);
 }
 
 static bool judged_by(const struct instance *i, const struct op *op)
 {
-    return !i->busy && i->compute_done <= op->submitted && i->state != INST_WANTED && i->state != INST_CREATING &&
-           i->state != INST_GONE;
+    return !i->busy && i->compute_done <= op->submitted && i->state != INST_WANTED &&
+           i->state != INST_CREATING && i->state != INST_GONE;
 }
 
 void reconcile_hosts(struct group *g, struct op *op)
@@ -232,8 +233,8 @@ static void note_epoch(struct group *g, struct pool *p, const char *epoch)
 {
     if (p->epoch[0] && strcmp(p->epoch, epoch) != 0) {
         log_info(g->cfg->name, "balancer %s was restarted or reloaded: members are put back", p->name);
-        engine_event(g->engine, g->cfg->name, "", "balancer", "%s was restarted or reloaded: members are put back",
-                     p->name);
+        engine_event(g->engine, g->cfg->name, "", "balancer",
+                     "%s was restarted or reloaded: members are put back", p->name);
         for (struct instance *i = g->instances; i; i = i->next)
             if (i->pools[p - g->pools].listed)
                 veil(&i->pools[p - g->pools], g);
@@ -269,7 +270,7 @@ static bool looks_dead(const struct instance *i)
     const struct cfg_health *h = &i->group->cfg->health;
     bool silent = h->kind != CFG_HEALTH_RUNNING && i->misses >= h->fall;
     if (i->state != INST_SERVING || i->died)
-        return false; /* a host that says "exited" is a proof, not a suspicion */
+        return false;           /* a host that says "exited" is a proof, not a suspicion */
     return silent != i->absent; /* two observers who agree are believed, one alone is doubted */
 }
 
@@ -323,8 +324,9 @@ void reconcile_doubt(struct group *g)
         return;
     }
     g->doubted = dead;
-    snprintf(g->doubt, sizeof g->doubt, "%d of %d serving instances look dead at once to one observer: held for %ds", dead,
-             all, (int)(DOUBT_MOST / AS_SECOND));
+    snprintf(g->doubt, sizeof g->doubt,
+             "%d of %d serving instances look dead at once to one observer: held for %ds", dead, all,
+             (int)(DOUBT_MOST / AS_SECOND));
     if (!g->doubt_since) {
         g->doubt_since = g->engine->now;
         log_warning(g->cfg->name, "%s; look at the network between here and the hosts", g->doubt);

@@ -59,18 +59,22 @@ static int check_hosts(const struct group *g, const struct cfg_group *c, struct 
         places += k == g->host_count;
     }
     if (places > HOSTS_MOST)
-        return as_fail(err, AS_EINVAL, "group '%s': %zu hosts came and went since the start, at most %d can: restart "
-                       "instead", c->name, places, HOSTS_MOST);
+        return as_fail(err, AS_EINVAL,
+                       "group '%s': %zu hosts came and went since the start, at most %d can: restart "
+                       "instead",
+                       c->name, places, HOSTS_MOST);
     for (size_t k = 0; k < g->host_count; k++) {
         int here = 0;
         for (const struct instance *i = g->instances; i; i = i->next)
             here += i->host == (int)k && i->state != INST_GONE;
         if (here && !names_endpoint(c, g->hosts[k].name))
-            return as_fail(err, AS_EINVAL, "group '%s': host %s still has %d of its instances; keep it until they are gone",
+            return as_fail(err, AS_EINVAL,
+                           "group '%s': host %s still has %d of its instances; keep it until they are gone",
                            c->name, g->hosts[k].name, here);
     }
     if (c->compute.driver != g->cfg->compute.driver && group_footprint(g) > 0)
-        return as_fail(err, AS_EINVAL, "group '%s': the compute driver cannot change while it has instances", c->name);
+        return as_fail(err, AS_EINVAL, "group '%s': the compute driver cannot change while it has instances",
+                       c->name);
     return AS_OK;
 }
 
@@ -81,20 +85,27 @@ static int check_pool(const struct group *g, const struct cfg_group *c, struct a
     if (!was || group_footprint(g) == 0)
         return AS_OK;
     if (was != is)
-        return as_fail(err, AS_EINVAL, "group '%s': the balancer driver cannot change while the group has instances", c->name);
+        return as_fail(err, AS_EINVAL,
+                       "group '%s': the balancer driver cannot change while the group has instances",
+                       c->name);
     if (was->pool && !same(as_settings_str(g->cfg->balancer.settings, was->pool),
                            as_settings_str(c->balancer.settings, is->pool)))
-        return as_fail(err, AS_EINVAL, "group '%s': balancer.%s cannot change while the group has instances: they would stay "
-                       "behind in '%s'", c->name, was->pool, as_settings_str(g->cfg->balancer.settings, was->pool));
+        return as_fail(err, AS_EINVAL,
+                       "group '%s': balancer.%s cannot change while the group has instances: they would stay "
+                       "behind in '%s'",
+                       c->name, was->pool, as_settings_str(g->cfg->balancer.settings, was->pool));
     return AS_OK;
 }
 
 static int check_swap(struct engine *e, const struct cfg *c, struct as_error *err)
 {
     if (strcmp(c->name, e->cfg->name) != 0)
-        return as_fail(err, AS_EINVAL, "controller.name cannot change at run time: it is the ownership mark; restart instead");
+        return as_fail(
+            err, AS_EINVAL,
+            "controller.name cannot change at run time: it is the ownership mark; restart instead");
     if (!same(c->state, e->cfg->state) || !same(c->socket, e->cfg->socket))
-        return as_fail(err, AS_EINVAL, "controller.state and controller.socket cannot change at run time: restart instead");
+        return as_fail(err, AS_EINVAL,
+                       "controller.state and controller.socket cannot change at run time: restart instead");
     for (size_t k = 0; k < c->group_count; k++) {
         struct group *g = engine_group(e, c->groups[k].name);
         int rc = g ? check_hosts(g, &c->groups[k], err) : AS_OK;
@@ -346,8 +357,10 @@ static void retire_groups(struct engine *e, const struct cfg *c)
             continue;
         g->retired = true;
         if (group_footprint(g) > 0)
-            log_warning(g->cfg->name, "the group left the configuration: its %d instances are left as they are; put it "
-                                      "back to manage them again", group_footprint(g));
+            log_warning(g->cfg->name,
+                        "the group left the configuration: its %d instances are left as they are; put it "
+                        "back to manage them again",
+                        group_footprint(g));
     }
 }
 
@@ -391,7 +404,8 @@ static void swap_all(struct engine *e, struct cfg_hold *hold, struct staged *st,
     e->hold = cfg_hold_get(hold);
     e->cfg = c;
     if (!inputs_bind(e, st, e->sources))
-        log_error("reload", "out of memory while binding metrics: some policies have no input until the next reload");
+        log_error("reload",
+                  "out of memory while binding metrics: some policies have no input until the next reload");
     for (struct group *g = e->groups; g; g = g->next)
         if (!g->retired)
             group_learn(g);

@@ -200,7 +200,8 @@ cJSON *report_plan(const struct group *g, const struct plan *p)
 
 /* --- status ------------------------------------------------------------------------------------------ */
 
-static void put_health(cJSON *o, const struct engine *e, as_time failing_since, as_time ok_at, const struct as_error *err)
+static void put_health(cJSON *o, const struct engine *e, as_time failing_since, as_time ok_at,
+                       const struct as_error *err)
 {
     put_bool(o, "ok", ok_at > 0 && !failing_since);
     if (!failing_since)
@@ -281,7 +282,8 @@ static cJSON *host_json(const struct engine *e, const struct host *h)
     put_num(o, "launching", h->launching);
     if (h->launch.fails) {
         put_num(o, "launch_failures", h->launch.fails);
-        put_num(o, "launch_wait_s", h->launch.until > e->now ? (double)(h->launch.until - e->now) / 1000.0 : 0);
+        put_num(o, "launch_wait_s",
+                h->launch.until > e->now ? (double)(h->launch.until - e->now) / 1000.0 : 0);
         put_str(o, "launch_error", h->launch.why);
     }
     return o;

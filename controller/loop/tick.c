@@ -8,8 +8,8 @@
 #include "crashpoint.h"
 #include "engine.h"
 
-#define GRACE_MOST 250 /* ms a decision waits for the polls of its round */
-#define PASSES_MOST 8  /* plan and act again while states move, then leave the rest to the next turn */
+#define GRACE_MOST  250 /* ms a decision waits for the polls of its round */
+#define PASSES_MOST 8   /* plan and act again while states move, then leave the rest to the next turn */
 
 struct op *engine_op(struct engine *e, enum op_kind kind, as_time timeout)
 {

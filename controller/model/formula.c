@@ -202,8 +202,8 @@ static bool function(struct parser *p, const char *name, size_t n)
         (n == 2 || isdigit((unsigned char)name[2])))
         return function_over_window(p, AS_QUANTILE, atoi(name + 1) / 100.0);
     p->at = name;
-    return wrong(p, "there is no function '%.*s': there are avg, min, max, p1 to p99 and rate", (int)(n < 40 ? n : 40),
-                 name);
+    return wrong(p, "there is no function '%.*s': there are avg, min, max, p1 to p99 and rate",
+                 (int)(n < 40 ? n : 40), name);
 }
 
 /* --- expressions -------------------------------------------------------------------------------------- */
@@ -247,7 +247,8 @@ static bool factor(struct parser *p)
     return read_metric(p, AS_LAST, 0, 0);
 }
 
-static bool chain(struct parser *p, bool (*operand)(struct parser *), const char *signs, const enum formula_op_kind *kinds)
+static bool chain(struct parser *p, bool (*operand)(struct parser *), const char *signs,
+                  const enum formula_op_kind *kinds)
 {
     if (!operand(p))
         return false;
@@ -320,7 +321,8 @@ static double apply(enum formula_op_kind kind, double a, double b)
 }
 
 /* Worst of all inputs: the least fresh, the oldest, partial when any is. False when one has no data. */
-static bool take(const struct formula_op *op, const struct as_series *s, as_time now, struct as_reading *out, double *v)
+static bool take(const struct formula_op *op, const struct as_series *s, as_time now, struct as_reading *out,
+                 double *v)
 {
     struct as_reading r = as_series_read(s, now, op->aggregate, op->window, op->number);
     if (r.fresh < out->fresh)

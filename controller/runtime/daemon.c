@@ -15,7 +15,7 @@
 #include "offline.h"
 #include "realworld.h"
 
-#define LAST_CALLS (3 * AS_SECOND) /* what is under way may finish so long at the end */
+#define LAST_CALLS   (3 * AS_SECOND) /* what is under way may finish so long at the end */
 #define HISTORY_MOST 5000
 
 struct daemon {
@@ -51,7 +51,8 @@ static void put_problems(cJSON *list, const struct cfg_problems *problems)
 {
     char line[700];
     for (size_t k = 0; k < problems->count; k++)
-        cJSON_AddItemToArray(list, cJSON_CreateString(config_problem_text(&problems->items[k], line, sizeof line)));
+        cJSON_AddItemToArray(list,
+                             cJSON_CreateString(config_problem_text(&problems->items[k], line, sizeof line)));
 }
 
 static int swap_in(struct daemon *d, struct cfg *cfg, cJSON *answer)
@@ -159,7 +160,8 @@ static void answer_history(struct daemon *d, const struct api_request *rq, struc
     int64_t limit = query_number(rq, "limit", 50);
     const char *group = api_query(rq, "group");
     limit = limit < 1 ? 1 : limit > HISTORY_MOST ? HISTORY_MOST : limit;
-    cJSON *o = history_json(d->journal, group && *group ? group : NULL, query_number(rq, "since", 0), (int)limit, &err);
+    cJSON *o = history_json(d->journal, group && *group ? group : NULL, query_number(rq, "since", 0),
+                            (int)limit, &err);
     if (o)
         reply_json(reply, 200, o);
     else
@@ -250,9 +252,11 @@ static void on_turn(void *arg)
 
 static int listen_signals(struct daemon *d)
 {
-    struct { uv_signal_t *handle; int signum; uv_signal_cb cb; } all[] = {
-        { &d->term, SIGTERM, on_term }, { &d->intr, SIGINT, on_term }, { &d->hup, SIGHUP, on_hup }
-    };
+    struct {
+        uv_signal_t *handle;
+        int signum;
+        uv_signal_cb cb;
+    } all[] = { { &d->term, SIGTERM, on_term }, { &d->intr, SIGINT, on_term }, { &d->hup, SIGHUP, on_hup } };
     for (size_t k = 0; k < sizeof all / sizeof *all; k++) {
         uv_signal_init(&d->loop, all[k].handle);
         all[k].handle->data = d;
@@ -297,8 +301,8 @@ static int start(struct daemon *d, struct as_error *err)
     if (rc == AS_OK)
         rc = realworld_new(&d->loop, !d->dry_run, &d->world, err);
     if (rc == AS_OK)
-        rc = engine_new(realworld_world(d->world), d->hold, d->journal, as_clock_monotonic(), as_clock_wall(), &d->engine,
-                        err);
+        rc = engine_new(realworld_world(d->world), d->hold, d->journal, as_clock_monotonic(), as_clock_wall(),
+                        &d->engine, err);
     if (rc == AS_OK && !d->dry_run)
         rc = api_new(&d->loop, cfg->socket, on_request, d, &d->api, err);
     if (rc == AS_OK && listen_signals(d) != AS_OK)
@@ -310,9 +314,9 @@ static void run_loop(struct daemon *d)
 {
     const struct cfg *cfg = cfg_of(d->hold);
     char status[120];
-    log_info("daemon", "autoscale %s started%s: controller=%s groups=%zu sources=%zu interval=%lldms", AUTOSCALE_VERSION,
-             d->dry_run ? " (dry run: it will not act)" : "", cfg->name, cfg->group_count, cfg->source_count,
-             (long long)cfg->interval);
+    log_info("daemon", "autoscale %s started%s: controller=%s groups=%zu sources=%zu interval=%lldms",
+             AUTOSCALE_VERSION, d->dry_run ? " (dry run: it will not act)" : "", cfg->name, cfg->group_count,
+             cfg->source_count, (long long)cfg->interval);
     engine_event(d->engine, "", "", "start", "autoscale %s started", AUTOSCALE_VERSION);
     snprintf(status, sizeof status, "%zu groups, %zu sources", cfg->group_count, cfg->source_count);
     notify_status(status);

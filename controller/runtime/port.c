@@ -10,8 +10,8 @@
 
 struct port {
     atomic_int users;
-    atomic_int stuck;      /* abandoned calls that have not returned */
-    bool one_call;         /* the driver takes one call at a time */
+    atomic_int stuck; /* abandoned calls that have not returned */
+    bool one_call;    /* the driver takes one call at a time */
     struct cfg_hold *hold;
     void *state;
     void (*close)(void *self);
@@ -37,7 +37,8 @@ struct port_job {
     void *arg;
 };
 
-static struct port *port_new(struct cfg_hold *hold, size_t state_size, void (*close)(void *), struct as_error *err)
+static struct port *port_new(struct cfg_hold *hold, size_t state_size, void (*close)(void *),
+                             struct as_error *err)
 {
     struct port *p = calloc(1, sizeof *p);
     void *state = calloc(1, state_size ? state_size : 1);
@@ -64,7 +65,8 @@ void port_put(struct port *p)
     free(p);
 }
 
-static struct lane *lane_for(struct lanes *ls, const char *role, const char *driver, const char *endpoint, int width)
+static struct lane *lane_for(struct lanes *ls, const char *role, const char *driver, const char *endpoint,
+                             int width)
 {
     char key[512];
     snprintf(key, sizeof key, "%s %s %s", role, driver, endpoint);
@@ -81,8 +83,8 @@ static struct port *port_ready(struct port *p, int rc, struct as_error *err)
     return NULL;
 }
 
-struct port *port_source(struct lanes *ls, struct cfg_hold *hold, const struct cfg_source *s, const char *endpoint,
-                         struct as_error *err)
+struct port *port_source(struct lanes *ls, struct cfg_hold *hold, const struct cfg_source *s,
+                         const char *endpoint, struct as_error *err)
 {
     struct port *p = port_new(hold, s->driver->state_size, s->driver->close, err);
     if (!p)
@@ -95,8 +97,8 @@ struct port *port_source(struct lanes *ls, struct cfg_hold *hold, const struct c
     return port_ready(p, s->driver->open(p->state, s->settings, endpoint, err), err);
 }
 
-struct port *port_compute(struct lanes *ls, struct cfg_hold *hold, const struct cfg_group *g, const char *endpoint,
-                          bool act, struct as_error *err)
+struct port *port_compute(struct lanes *ls, struct cfg_hold *hold, const struct cfg_group *g,
+                          const char *endpoint, bool act, struct as_error *err)
 {
     const struct as_compute_driver *d = g->compute.driver;
     struct port *p = port_new(hold, d->state_size, d->close, err);
@@ -111,8 +113,8 @@ struct port *port_compute(struct lanes *ls, struct cfg_hold *hold, const struct 
     return port_ready(p, d->open(p->state, g->compute.settings, &p->owner, endpoint, err), err);
 }
 
-struct port *port_balancer(struct lanes *ls, struct cfg_hold *hold, const struct cfg_group *g, const char *endpoint,
-                           bool act, struct as_error *err)
+struct port *port_balancer(struct lanes *ls, struct cfg_hold *hold, const struct cfg_group *g,
+                           const char *endpoint, bool act, struct as_error *err)
 {
     const struct as_balancer_driver *d = g->balancer.driver;
     struct port *p = port_new(hold, d->state_size, d->close, err);
@@ -145,12 +147,14 @@ static int call(struct port *p, struct op *op)
     case OP_POLL: return p->source->poll(p->state, until, &op->samples, err);
     case OP_LIST: return p->list(p->state, until, &op->instances, err);
     case OP_MEMBERS: return p->members(p->state, until, &op->members, err);
-    case OP_CREATE: return p->create ? p->create(p->state, until, &launch, &op->created, err) : no_writer(err);
+    case OP_CREATE:
+        return p->create ? p->create(p->state, until, &launch, &op->created, err) : no_writer(err);
     case OP_DESTROY: return p->destroy ? p->destroy(p->state, until, &op->target, err) : no_writer(err);
     case OP_ADMIT: return p->admit ? p->admit(p->state, until, &op->member, err) : no_writer(err);
     case OP_DRAIN: return p->drain ? p->drain(p->state, until, &op->member, err) : no_writer(err);
     case OP_EVICT: return p->evict ? p->evict(p->state, until, &op->member, op->force, err) : no_writer(err);
-    case OP_WEIGHT: return p->weight ? p->weight(p->state, until, &op->member, op->member.weight, err) : no_writer(err);
+    case OP_WEIGHT:
+        return p->weight ? p->weight(p->state, until, &op->member, op->member.weight, err) : no_writer(err);
     default: return as_fail(err, AS_EUNSUP, "no driver does '%s'", op_name(op->kind));
     }
 }
@@ -202,9 +206,11 @@ void port_submit(struct port *p, struct op *op, void (*done)(void *arg, struct o
     *ticket = *op;
     p->users++;
     *j = (struct port_job){ .port = p, .op = op, .ticket = ticket, .done = done, .arg = arg };
-    j->job = (struct lane_job){ .run = job_run, .abandoned = job_abandoned, .release = job_release,
-                                .deadline = op->deadline };
-    lane_submit(op->kind == OP_LIST || op->kind == OP_MEMBERS || op->kind == OP_POLL ? p->read : p->write, &j->job);
+    j->job = (struct lane_job){
+        .run = job_run, .abandoned = job_abandoned, .release = job_release, .deadline = op->deadline
+    };
+    lane_submit(op->kind == OP_LIST || op->kind == OP_MEMBERS || op->kind == OP_POLL ? p->read : p->write,
+                &j->job);
 }
 
 void port_reap(struct lanes *ls)

@@ -8,9 +8,9 @@
 #include "../config/loader.h"
 #include "replay.h"
 
-#define START ((as_time)1000000)
+#define START        ((as_time)1000000)
 #define SAMPLES_MOST 50000 /* steps whose response times are looked at */
-#define DELAY_MOST 1024
+#define DELAY_MOST   1024
 
 struct box {
     char id[AS_ID_MAX], revision[AS_REVISION_MAX];
@@ -183,8 +183,10 @@ static void account(struct world_state *w, const struct cfg_group *g, as_time un
     out->footprint[out->count++] = footprint;
     double used = w->p->db_per_instance * up;
     w->ring[w->ring_count++ % DELAY_MOST] =
-        (struct measured){ until, arrived / dt, s.served / dt, s.in_system, s.queued, s.mean_s * 1000, s.lost / dt, up,
-                           fmax(0, w->p->db_connections - used), used };
+        (struct measured){ until,       arrived / dt, s.served / dt,
+                           s.in_system, s.queued,     s.mean_s * 1000,
+                           s.lost / dt, up,           fmax(0, w->p->db_connections - used),
+                           used };
     w->accounted = until;
 }
 
@@ -202,11 +204,22 @@ static const struct measured *seen(const struct world_state *w)
 
 static bool value_of(const struct measured *m, const char *series, double *v)
 {
-    const struct { const char *name; double value; } all[] = {
-        { "request_rate", m->rate }, { "load", m->rate }, { "served_rate", m->served_rate }, { "sessions", m->sessions },
-        { "sessions_active", m->sessions - m->queued }, { "queue", m->queued }, { "error_rate", m->error_rate },
-        { "servers_up", m->up }, { "response_time_ms", m->response_ms }, { "connections_free", m->db_free },
-        { "connections", m->db_used }, { "connections_active", m->db_used },
+    const struct {
+        const char *name;
+        double value;
+    } all[] = {
+        { "request_rate", m->rate },
+        { "load", m->rate },
+        { "served_rate", m->served_rate },
+        { "sessions", m->sessions },
+        { "sessions_active", m->sessions - m->queued },
+        { "queue", m->queued },
+        { "error_rate", m->error_rate },
+        { "servers_up", m->up },
+        { "response_time_ms", m->response_ms },
+        { "connections_free", m->db_free },
+        { "connections", m->db_used },
+        { "connections_active", m->db_used },
     };
     if (strcmp(series, "sessions_per_server") == 0) {
         *v = m->up > 0 ? m->sessions / m->up : 0;
@@ -230,10 +243,13 @@ static int check_series(const struct engine *e, const struct replay_params *p, s
             const struct binding *b = s->bindings[k];
             bool database = strncmp(b->name, "connections", 11) == 0;
             if (!value_of(&any, b->name, &v))
-                return as_fail(err, AS_EINVAL, "the simulation cannot tell %s; it has request_rate, sessions, queue, "
-                               "response_time_ms, error_rate, servers_up and connections", b->metric);
+                return as_fail(err, AS_EINVAL,
+                               "the simulation cannot tell %s; it has request_rate, sessions, queue, "
+                               "response_time_ms, error_rate, servers_up and connections",
+                               b->metric);
             if (database && p->db_connections <= 0)
-                return as_fail(err, AS_EINVAL, "%s needs a simulated database: say --db CONNECTIONS:PER_INSTANCE", b->metric);
+                return as_fail(err, AS_EINVAL,
+                               "%s needs a simulated database: say --db CONNECTIONS:PER_INSTANCE", b->metric);
         }
     return AS_OK;
 }
@@ -343,13 +359,15 @@ static void die(struct world_state *w)
             b->stopped = true;
 }
 
-static void *bind_any_source(void *arg, struct cfg_hold *h, const struct cfg_source *s, const char *e, struct as_error *err)
+static void *bind_any_source(void *arg, struct cfg_hold *h, const struct cfg_source *s, const char *e,
+                             struct as_error *err)
 {
     (void)h, (void)s, (void)e, (void)err;
     return arg;
 }
 
-static void *bind_any_group(void *arg, struct cfg_hold *h, const struct cfg_group *g, const char *e, struct as_error *err)
+static void *bind_any_group(void *arg, struct cfg_hold *h, const struct cfg_group *g, const char *e,
+                            struct as_error *err)
 {
     (void)h, (void)g, (void)e, (void)err;
     return arg;
@@ -387,8 +405,8 @@ static void watch(struct world_state *w, const struct group *g)
     if (*w->out->violation)
         return;
     if (group_footprint(g) > g->cfg->max)
-        snprintf(w->out->violation, sizeof w->out->violation, "G1: footprint %d above max %d", group_footprint(g),
-                 g->cfg->max);
+        snprintf(w->out->violation, sizeof w->out->violation, "G1: footprint %d above max %d",
+                 group_footprint(g), g->cfg->max);
     if (g->decision.at == w->now && g->decision.blind && g->decision.desired < g->decision.current)
         snprintf(w->out->violation, sizeof w->out->violation, "G3: scale-in without fresh data");
 }
@@ -479,12 +497,22 @@ int replay_run(struct cfg_hold *hold, const struct replay_params *p, struct repl
         return steps ? as_fail(err, AS_ENOMEM, "out of memory")
                      : as_fail(err, AS_EINVAL, "the trace is shorter than one control interval");
     }
-    *w = (struct world_state){ .p = p, .out = out, .now = START, .accounted = START,
+    *w = (struct world_state){ .p = p,
+                               .out = out,
+                               .now = START,
+                               .accounted = START,
                                .random = p->seed * 6364136223846793005u + 1442695040888963407u,
                                .sample_every = steps / SAMPLES_MOST + 1 };
     tier_init(&out->tier, &p->tier);
-    struct world world = { .arg = w, .act = true, .forgets = true, .bind_source = bind_any_source, .bind_compute = bind_any_group,
-                           .bind_balancer = bind_any_group, .unbind = unbind, .submit = submit, .random = random_u32 };
+    struct world world = { .arg = w,
+                           .act = true,
+                           .forgets = true,
+                           .bind_source = bind_any_source,
+                           .bind_compute = bind_any_group,
+                           .bind_balancer = bind_any_group,
+                           .unbind = unbind,
+                           .submit = submit,
+                           .random = random_u32 };
     int rc = journal_open(NULL, c->name, JOURNAL_MEMORY, &j, err);
     if (rc == AS_OK)
         rc = engine_new(&world, hold, j, START, 1795000000000 + START, &e, err);
@@ -540,7 +568,8 @@ double *replay_oracle(const double *demand, size_t count, double step_s, double 
     /* A boot costs as much as keeping an instance for so long: shorter gaps of the demand are bridged, and an
      * instance serves from the very step that needs it. That is the closing of the demand: highest of the steps
      * ahead, then lowest of those behind. */
-    double *supply = malloc((count ? count : 1) * sizeof *supply), *high = malloc((count ? count : 1) * sizeof *high);
+    double *supply = malloc((count ? count : 1) * sizeof *supply),
+           *high = malloc((count ? count : 1) * sizeof *high);
     size_t *scratch = malloc((count ? count : 1) * sizeof *scratch);
     size_t span = (size_t)(boot_s / step_s);
     if (supply && high && scratch) {
@@ -555,8 +584,8 @@ double *replay_oracle(const double *demand, size_t count, double step_s, double 
     return supply;
 }
 
-int replay_supply(const struct replay_params *p, const double *supply, size_t count, double step_s, struct replay *out,
-                  struct as_error *err)
+int replay_supply(const struct replay_params *p, const double *supply, size_t count, double step_s,
+                  struct replay *out, struct as_error *err)
 {
     struct world_state *w = calloc(1, sizeof *w);
     *out = (struct replay){ .step_s = step_s };
@@ -564,13 +593,16 @@ int replay_supply(const struct replay_params *p, const double *supply, size_t co
         free(w);
         return as_fail(err, AS_ENOMEM, "out of memory");
     }
-    *w = (struct world_state){ .p = p, .out = out, .random = p->seed * 6364136223846793005u + 1442695040888963407u };
+    *w = (struct world_state){ .p = p,
+                               .out = out,
+                               .random = p->seed * 6364136223846793005u + 1442695040888963407u };
     tier_init(&out->tier, &p->tier);
     for (size_t i = 0; i < count; i++) {
         struct tier_step s;
         double rate = load_at(p, START + (as_time)(((double)i + 0.5) * step_s * 1000));
         double arrived = arrivals(w, rate * step_s), grown = i ? supply[i] - supply[i - 1] : 0;
-        tier_run(&out->tier, arrived / step_s, (int)supply[i], step_s, i % (count / SAMPLES_MOST + 1) == 0, &s);
+        tier_run(&out->tier, arrived / step_s, (int)supply[i], step_s, i % (count / SAMPLES_MOST + 1) == 0,
+                 &s);
         note_minutes(w, &s, step_s);
         out->load[i] = rate;
         out->supply[i] = out->footprint[i] = supply[i];

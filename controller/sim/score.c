@@ -5,7 +5,7 @@
 #include "score.h"
 
 #define UPSILON_STEP 60.0
-#define FLOOR 0.01 /* percent; a metric that is 0 would make a ratio undefined */
+#define FLOOR        0.01 /* percent; a metric that is 0 would make a ratio undefined */
 
 static double above(double v)
 {
@@ -35,7 +35,8 @@ static void instability(const double *d, const double *s, size_t n, size_t every
     out->k2 = 100.0 * (double)down / (double)steps;
 }
 
-void score_elasticity(const double *demand, const double *supply, size_t n, double step_s, double all, struct score *out)
+void score_elasticity(const double *demand, const double *supply, size_t n, double step_s, double all,
+                      struct score *out)
 {
     double moved_s = 0, moved_d = 0, steps = (double)n;
     memset(out, 0, sizeof *out);
@@ -69,7 +70,7 @@ static double ratio(double ref, double a)
 
 double score_speedup(const struct score *a, const struct score *ref)
 {
-    return pow(ratio(ref->theta_u, a->theta_u) * ratio(ref->theta_o, a->theta_o) * ratio(ref->tau_u, a->tau_u) *
-                   ratio(ref->tau_o, a->tau_o),
+    return pow(ratio(ref->theta_u, a->theta_u) * ratio(ref->theta_o, a->theta_o) *
+                   ratio(ref->tau_u, a->tau_u) * ratio(ref->tau_o, a->tau_o),
                0.25);
 }

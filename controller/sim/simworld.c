@@ -9,8 +9,8 @@
 
 struct box { /* a container, a VM: what exists on a host */
     char id[AS_ID_MAX], group[AS_NAME_MAX], host[128], revision[AS_REVISION_MAX];
-    as_time ready_at; /* answers from then on; 0 never */
-    as_time dies_at;  /* 0 never */
+    as_time ready_at;    /* answers from then on; 0 never */
+    as_time dies_at;     /* 0 never */
     as_time vanishes_at; /* 0 never */
     bool stopped;
     uint16_t port;
@@ -197,7 +197,8 @@ static void make_box(struct simworld *s, const struct op *op, const struct sim_p
     s->boxes = b;
     const struct group *g = s->engine ? engine_group(s->engine, port->group) : NULL;
     if (g && sim_alive(s, port->group) > g->cfg->max)
-        broken(s, "G1: %d instances of '%s' exist, max is %d", sim_alive(s, port->group), port->group, g->cfg->max);
+        broken(s, "G1: %d instances of '%s' exist, max is %d", sim_alive(s, port->group), port->group,
+               g->cfg->max);
 }
 
 static void unmake_box(struct simworld *s, const char *id)
@@ -218,7 +219,8 @@ static void take_seat(struct simworld *s, const struct sim_port *port, const cha
 {
     struct seat *m = find_seat(s, port->name, id);
     const struct box *b = find_box(s, id);
-    if (b && (!b->ready_at || s->now < b->ready_at)) /* one that answered once and died since is another matter */
+    if (b &&
+        (!b->ready_at || s->now < b->ready_at)) /* one that answered once and died since is another matter */
         broken(s, "G4: %s is admitted before it answers", id);
     if (!m) {
         m = calloc(1, sizeof *m);
@@ -366,7 +368,8 @@ static void do_balancer(struct simworld *s, struct op *op, const struct sim_port
 static void carry_out(struct simworld *s, struct op *op)
 {
     const struct sim_port *port = op->port;
-    bool fails = op->kind != OP_POLL && op->kind != OP_CREATE && op->kind != OP_PROBE && unit(s) < s->p.fail_call;
+    bool fails =
+        op->kind != OP_POLL && op->kind != OP_CREATE && op->kind != OP_PROBE && unit(s) < s->p.fail_call;
     if (fails) {
         op->rc = (enum as_rc)as_fail(&op->err, AS_EAGAIN, "simulated: refused");
         return;
@@ -429,7 +432,8 @@ static void deliver(struct simworld *s)
 
 /* --- binding -------------------------------------------------------------------------------------------- */
 
-static void *new_port(struct simworld *s, char kind, const char *name, const char *group, struct as_error *err)
+static void *new_port(struct simworld *s, char kind, const char *name, const char *group,
+                      struct as_error *err)
 {
     struct sim_port *p = calloc(1, sizeof *p);
     if (!p) {
@@ -574,7 +578,8 @@ static void watch(struct simworld *s)
 {
     for (const struct group *g = s->engine->groups; g; g = g->next) {
         if (group_footprint(g) > g->cfg->max)
-            broken(s, "G1: the footprint of '%s' is %d, max is %d", g->cfg->name, group_footprint(g), g->cfg->max);
+            broken(s, "G1: the footprint of '%s' is %d, max is %d", g->cfg->name, group_footprint(g),
+                   g->cfg->max);
         if (g->decision.at == s->now && g->decision.blind && g->decision.desired < g->decision.current &&
             g->decision.desired < g->cfg->max)
             broken(s, "G3: '%s' scales in without fresh data", g->cfg->name);

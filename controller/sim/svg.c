@@ -7,12 +7,12 @@
 
 #include "svg.h"
 
-#define WIDE 1100
-#define HIGH 520
-#define LEFT 64
-#define RIGHT 64
-#define TOP 48
-#define BOTTOM 56
+#define WIDE    1100
+#define HIGH    520
+#define LEFT    64
+#define RIGHT   64
+#define TOP     48
+#define BOTTOM  56
 #define COLUMNS 972 /* WIDE - LEFT - RIGHT */
 
 struct canvas {
@@ -96,7 +96,8 @@ static void decisions(const struct canvas *c)
         if (up > 0)
             fprintf(c->out, "<path class=\"up\" d=\"M%.1f %dv-5\"/>", x_of(c, (double)i), HIGH - BOTTOM + 12);
         if (down > 0)
-            fprintf(c->out, "<path class=\"down\" d=\"M%.1f %dv5\"/>", x_of(c, (double)i), HIGH - BOTTOM + 12);
+            fprintf(c->out, "<path class=\"down\" d=\"M%.1f %dv5\"/>", x_of(c, (double)i),
+                    HIGH - BOTTOM + 12);
     }
     fprintf(c->out, "\n");
 }
@@ -106,17 +107,24 @@ static void axes(const struct canvas *c)
     double hours = (double)c->r->count * c->r->step_s / 3600;
     for (int k = 0; k <= 4; k++) {
         double y = y_of(k, 4);
-        fprintf(c->out, "<path class=\"grid\" d=\"M%d %.1fH%d\"/><text x=\"%d\" y=\"%.1f\" text-anchor=\"end\">%g</text>"
-                        "<text x=\"%d\" y=\"%.1f\" class=\"dim\">%g</text>\n", LEFT, y, WIDE - RIGHT, LEFT - 8, y + 4,
-                c->most * k / 4, WIDE - RIGHT + 8, y + 4, c->most_load * k / 4);
+        fprintf(
+            c->out,
+            "<path class=\"grid\" d=\"M%d %.1fH%d\"/><text x=\"%d\" y=\"%.1f\" text-anchor=\"end\">%g</text>"
+            "<text x=\"%d\" y=\"%.1f\" class=\"dim\">%g</text>\n",
+            LEFT, y, WIDE - RIGHT, LEFT - 8, y + 4, c->most * k / 4, WIDE - RIGHT + 8, y + 4,
+            c->most_load * k / 4);
     }
     for (int k = 0; k <= 6; k++)
         fprintf(c->out, "<text x=\"%.1f\" y=\"%d\" text-anchor=\"middle\">%.3g h</text>\n",
                 LEFT + COLUMNS * k / 6.0, HIGH - 22, hours * k / 6);
-    fprintf(c->out, "<text x=\"16\" y=\"%d\" transform=\"rotate(-90 16 %d)\" text-anchor=\"middle\">instances</text>\n",
-            HIGH / 2, HIGH / 2);
-    fprintf(c->out, "<text x=\"%d\" y=\"%d\" transform=\"rotate(90 %d %d)\" text-anchor=\"middle\" class=\"dim\">"
-                    "requests a second</text>\n", WIDE - 10, HIGH / 2, WIDE - 10, HIGH / 2);
+    fprintf(
+        c->out,
+        "<text x=\"16\" y=\"%d\" transform=\"rotate(-90 16 %d)\" text-anchor=\"middle\">instances</text>\n",
+        HIGH / 2, HIGH / 2);
+    fprintf(c->out,
+            "<text x=\"%d\" y=\"%d\" transform=\"rotate(90 %d %d)\" text-anchor=\"middle\" class=\"dim\">"
+            "requests a second</text>\n",
+            WIDE - 10, HIGH / 2, WIDE - 10, HIGH / 2);
 }
 
 static void text(FILE *out, const char *s)
@@ -130,17 +138,27 @@ static void text(FILE *out, const char *s)
 
 static void head(const struct canvas *c, const char *title)
 {
-    fprintf(c->out, "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 %d %d\" font-family=\"sans-serif\" "
-                    "font-size=\"12\">\n<style>path{fill:none}.load{fill:#dbe7f5}.grid{stroke:#ddd}.demand{stroke:#d9822b;"
-                    "stroke-width:1.5}.supply{stroke:#1f5fa8;stroke-width:2}.up{stroke:#2a8a3a;stroke-width:1.5}.down{stroke:"
-                    "#c0392b;stroke-width:1.5}.dim{fill:#5b7ea6}</style>\n<rect width=\"100%%\" height=\"100%%\" fill=\"#fff\"/>\n"
-                    "<text x=\"%d\" y=\"22\" font-size=\"15\" font-weight=\"bold\">", WIDE, HIGH, LEFT);
+    fprintf(c->out,
+            "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 %d %d\" font-family=\"sans-serif\" "
+            "font-size=\"12\">\n<style>path{fill:none}.load{fill:#dbe7f5}.grid{stroke:#ddd}.demand{stroke:#"
+            "d9822b;"
+            "stroke-width:1.5}.supply{stroke:#1f5fa8;stroke-width:2}.up{stroke:#2a8a3a;stroke-width:1.5}."
+            "down{stroke:"
+            "#c0392b;stroke-width:1.5}.dim{fill:#5b7ea6}</style>\n<rect width=\"100%%\" height=\"100%%\" "
+            "fill=\"#fff\"/>\n"
+            "<text x=\"%d\" y=\"22\" font-size=\"15\" font-weight=\"bold\">",
+            WIDE, HIGH, LEFT);
     text(c->out, title);
-    fprintf(c->out, "</text>\n<g transform=\"translate(%d 34)\"><rect y=\"-6\" width=\"14\" height=\"8\" fill=\"#dbe7f5\"/>"
-                    "<text x=\"20\" y=\"2\">load</text><path class=\"demand\" d=\"M80 -2h20\"/><text x=\"106\" y=\"2\">demand"
-                    "</text><path class=\"supply\" d=\"M180 -2h20\"/><text x=\"206\" y=\"2\">supply</text>"
-                    "<path class=\"up\" d=\"M280 2v-8\"/><text x=\"288\" y=\"2\">out</text><path class=\"down\" d=\"M330 -6v8\"/>"
-                    "<text x=\"338\" y=\"2\">in</text></g>\n", LEFT);
+    fprintf(c->out,
+            "</text>\n<g transform=\"translate(%d 34)\"><rect y=\"-6\" width=\"14\" height=\"8\" "
+            "fill=\"#dbe7f5\"/>"
+            "<text x=\"20\" y=\"2\">load</text><path class=\"demand\" d=\"M80 -2h20\"/><text x=\"106\" "
+            "y=\"2\">demand"
+            "</text><path class=\"supply\" d=\"M180 -2h20\"/><text x=\"206\" y=\"2\">supply</text>"
+            "<path class=\"up\" d=\"M280 2v-8\"/><text x=\"288\" y=\"2\">out</text><path class=\"down\" "
+            "d=\"M330 -6v8\"/>"
+            "<text x=\"338\" y=\"2\">in</text></g>\n",
+            LEFT);
 }
 
 int svg_write(const char *path, const struct replay *r, const char *title, struct as_error *err)

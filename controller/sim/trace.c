@@ -45,8 +45,8 @@ static int push(struct rows *r, struct row row, struct as_error *err)
     return AS_OK;
 }
 
-static int read_line(struct rows *r, const char *name, const char *line, const char *end, int number_of, struct trace *t,
-                     struct as_error *err)
+static int read_line(struct rows *r, const char *name, const char *line, const char *end, int number_of,
+                     struct trace *t, struct as_error *err)
 {
     struct row row;
     const char *at = line;
@@ -60,7 +60,8 @@ static int read_line(struct rows *r, const char *name, const char *line, const c
     if (!ok && number_of == 1)
         return AS_OK; /* the header */
     if (!ok)
-        return as_fail(err, AS_EINVAL, "%s:%d: \"%.*s\" is no sample: write seconds,rate with a rate of 0 or more", name,
+        return as_fail(err, AS_EINVAL,
+                       "%s:%d: \"%.*s\" is no sample: write seconds,rate with a rate of 0 or more", name,
                        number_of, (int)(end - line < 60 ? end - line : 60), line);
     if (r->count && row.at <= r->items[r->count - 1].at) {
         t->dropped++;
@@ -106,8 +107,8 @@ static int lay_out(const char *name, const struct rows *r, struct trace *t, stru
     if (t->step_s <= 0)
         return as_fail(err, AS_ENOMEM, "out of memory");
     if (steps > TRACE_SAMPLES_MAX)
-        return as_fail(err, AS_EINVAL, "%s: from %.0f to %.0f in steps of %g s are more than %d samples", name, t->first_s,
-                       r->items[r->count - 1].at, t->step_s, TRACE_SAMPLES_MAX);
+        return as_fail(err, AS_EINVAL, "%s: from %.0f to %.0f in steps of %g s are more than %d samples",
+                       name, t->first_s, r->items[r->count - 1].at, t->step_s, TRACE_SAMPLES_MAX);
     t->count = (size_t)steps;
     t->rate = malloc(t->count * sizeof *t->rate);
     if (!t->rate)
@@ -189,8 +190,8 @@ int trace_cut(struct trace *t, double from, double span, struct as_error *err)
     if (want > left)
         want = left;
     if (want < 2)
-        return as_fail(err, AS_EINVAL, "the trace has %zu steps of %g s: nothing is left of it from %g s on", t->count,
-                       t->step_s, from);
+        return as_fail(err, AS_EINVAL, "the trace has %zu steps of %g s: nothing is left of it from %g s on",
+                       t->count, t->step_s, from);
     memmove(t->rate, t->rate + first, want * sizeof *t->rate);
     t->count = want;
     t->first_s += (double)first * t->step_s;

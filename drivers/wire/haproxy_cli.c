@@ -222,7 +222,8 @@ static int talk_failed(const struct haproxy_cli *c, int failure, bool writes, st
         return as_fail(err, AS_EPROTO, "HAProxy at %s: the answer is over %zu MiB", c->endpoint,
                        HAPROXY_REPLY_MAX >> 20);
     return as_fail(err, writes ? AS_EUNKNOWN : AS_EAGAIN, "HAProxy at %s %s: %s", c->endpoint,
-                   writes ? "was given a command, whether it carried it out is not known" : "gave no whole answer",
+                   writes ? "was given a command, whether it carried it out is not known"
+                          : "gave no whole answer",
                    failure == ETIMEDOUT ? "no answer in time" : strerror(failure));
 }
 

@@ -452,7 +452,8 @@ static void the_source_measures_load_and_times_over_a_rotation(void **state)
     t->released = true;
     pthread_join(c.thread, NULL);
     wait_for_lines(&w, 1);
-    assert_true(series(self, "request_time_p99_ms", &err) >= 0); /* whole milliseconds: a quick machine takes none */
+    assert_true(series(self, "request_time_p99_ms", &err) >=
+                0); /* whole milliseconds: a quick machine takes none */
     for (int i = 0; i < 3; i++)
         get(w.port, "/slow");
     get(w.port, "/broken");

@@ -2,15 +2,16 @@
  * world in which the guarantees are checked after every turn. */
 #include "simkit.h"
 
-static const char shop[] = "controller = { interval = \"2s\"; };\n"
-                           "sources = { lb = { driver = \"sim\"; }; };\n"
-                           "groups = { web = { min = 2; max = 10;\n"
-                           "  compute = { driver = \"sim\"; hosts = [ \"a\", \"b\" ]; };\n"
-                           "  health = { http = \"/\"; interval = \"500ms\"; rise = 2; boot_timeout = \"20s\"; };\n"
-                           "  balancer = { driver = \"sim\"; hosts = [ \"lb\" ]; drain = \"10s\"; };\n"
-                           "  scale_in = { window = \"20s\"; };\n"
-                           "  policies = [ \"load\" ]; }; };\n"
-                           "policies = { load = { type = \"target\"; metric = \"lb.load\"; per_instance = 10.0; }; };\n";
+static const char shop[] =
+    "controller = { interval = \"2s\"; };\n"
+    "sources = { lb = { driver = \"sim\"; }; };\n"
+    "groups = { web = { min = 2; max = 10;\n"
+    "  compute = { driver = \"sim\"; hosts = [ \"a\", \"b\" ]; };\n"
+    "  health = { http = \"/\"; interval = \"500ms\"; rise = 2; boot_timeout = \"20s\"; };\n"
+    "  balancer = { driver = \"sim\"; hosts = [ \"lb\" ]; drain = \"10s\"; };\n"
+    "  scale_in = { window = \"20s\"; };\n"
+    "  policies = [ \"load\" ]; }; };\n"
+    "policies = { load = { type = \"target\"; metric = \"lb.load\"; per_instance = 10.0; }; };\n";
 
 static const char shadowed[] =
     "sources = { lb = { driver = \"sim\"; }; };\n"
@@ -272,7 +273,8 @@ static void hostile_world(uint64_t seed)
         if (*sim_violation(k.sim))
             fail_msg("seed %llu: %s", (unsigned long long)seed, sim_violation(k.sim));
     }
-    *sim_tune(k.sim) = (struct sim_params){ .call_ms = 2, .create_ms = 300, .boot_ms = 500, .member_rise_ms = 1000 };
+    *sim_tune(k.sim) =
+        (struct sim_params){ .call_ms = 2, .create_ms = 300, .boot_ms = 500, .member_rise_ms = 1000 };
     sim_hang_host(k.sim, "a", false);
     k.blind = false;
     k.load = 45;

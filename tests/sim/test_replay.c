@@ -6,12 +6,13 @@
 #include "../../controller/sim/score.h"
 #include "simkit.h"
 
-static const char tier[] = "controller = { interval = \"5s\"; };\n"
-                           "sources = { lb = { driver = \"sim\"; max_age = \"30s\"; }; };\n"
-                           "groups = { web = { min = 1; max = 30; policies = [ \"load\" ];\n"
-                           "  compute = { driver = \"sim\"; hosts = [ \"a\" ]; };\n"
-                           "  scale_in = { window = \"2m\"; }; }; };\n"
-                           "policies = { load = { type = \"target\"; metric = \"lb.load\"; per_instance = 70.0; }; };\n";
+static const char tier[] =
+    "controller = { interval = \"5s\"; };\n"
+    "sources = { lb = { driver = \"sim\"; max_age = \"30s\"; }; };\n"
+    "groups = { web = { min = 1; max = 30; policies = [ \"load\" ];\n"
+    "  compute = { driver = \"sim\"; hosts = [ \"a\" ]; };\n"
+    "  scale_in = { window = \"2m\"; }; }; };\n"
+    "policies = { load = { type = \"target\"; metric = \"lb.load\"; per_instance = 70.0; }; };\n";
 
 /* A day with a noon peak and a spike, by the minute. */
 static struct trace a_day(void)
@@ -26,7 +27,12 @@ static struct trace a_day(void)
 
 static struct replay_params usual(const struct trace *t, uint64_t seed)
 {
-    return (struct replay_params){ .trace = t, .speed = 1, .scale = 1, .believed = 1, .boot_s = 60, .seed = seed,
+    return (struct replay_params){ .trace = t,
+                                   .speed = 1,
+                                   .scale = 1,
+                                   .believed = 1,
+                                   .boot_s = 60,
+                                   .seed = seed,
                                    .tier = { .capacity = 100, .workers = 4, .slo_s = 0.5, .timeout_s = 10 } };
 }
 

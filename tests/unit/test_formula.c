@@ -39,11 +39,11 @@ static struct as_reading eval(const char *text)
     return r;
 }
 
-#define VALUE(text, want)                                   \
-    do {                                                    \
-        struct as_reading r = eval(text);                   \
-        assert_int_equal(r.fresh, AS_FRESH);                \
-        assert_true(r.value > (want)-1e-9 && r.value < (want) + 1e-9); \
+#define VALUE(text, want)                                                                                    \
+    do {                                                                                                     \
+        struct as_reading r = eval(text);                                                                    \
+        assert_int_equal(r.fresh, AS_FRESH);                                                                 \
+        assert_true(r.value > (want)-1e-9 && r.value < (want) + 1e-9);                                       \
     } while (0)
 
 static void arithmetic_has_the_usual_precedence(void **state)
@@ -93,7 +93,8 @@ static void anything_missing_makes_the_result_missing(void **state)
     struct formula f;
     (void)state;
     assert_int_equal(formula_parse("a.x + b.y", &f, NULL), AS_OK);
-    struct as_series *x = of("a.x", 1, 2), *never = series_new("b.y", 4, 1000), *old = series_new("b.y", 4, 1000);
+    struct as_series *x = of("a.x", 1, 2), *never = series_new("b.y", 4, 1000),
+                     *old = series_new("b.y", 4, 1000);
     series_push(old, NOW - 5000, 7, false);
     assert_int_equal(formula_eval(&f, (const struct as_series *[]){ x, never }, NOW).fresh, AS_NEVER);
     assert_int_equal(formula_eval(&f, (const struct as_series *[]){ x, old }, NOW).fresh, AS_STALE);
@@ -119,8 +120,10 @@ static void errors_say_where(void **state)
         { "avg(a.x)", "character 8: a window is missing: write (METRIC, 30s)" },
         { "avg(a.x, 30)", "character 10: '30' is no window from 1ms to 1d, like 30s" },
         { "avg(2, 30s)", "character 5: a metric is expected here" },
-        { "sum(a.x, 30s)", "character 1: there is no function 'sum': there are avg, min, max, p1 to p99 and rate" },
-        { "p0(a.x, 30s)", "character 1: there is no function 'p0': there are avg, min, max, p1 to p99 and rate" },
+        { "sum(a.x, 30s)",
+          "character 1: there is no function 'sum': there are avg, min, max, p1 to p99 and rate" },
+        { "p0(a.x, 30s)",
+          "character 1: there is no function 'p0': there are avg, min, max, p1 to p99 and rate" },
         { "1 + 2", "character 1: the formula names no metric" },
         { "5abc", "character 1: this is no number" },
     };
