@@ -16,22 +16,25 @@ PREFIX  ?= /usr/local
 export PATH := $(PATH):/usr/sbin:/sbin# where Debian keeps the servers that the tests start
 
 comma    := ,
-PKGS     := libcurl libcjson libconfig libuv sqlite3 libpq libmicrohttpd libsystemd libmariadb hiredis libvirt
+PKGS     := libcurl libcjson libconfig libuv sqlite3 libpq libmicrohttpd libsystemd libmariadb hiredis
+HEADERS  := libvirt# loaded at run time, only when a hypervisor is asked for
 WARN     := -Wall -Wextra -Wpedantic -Wshadow -Wconversion -Werror
 OPT      ?= -O2 -g
 CFLAGS   ?= $(OPT)
 SANFLAGS := $(if $(SAN),-fsanitize=address$(comma)undefined -fno-sanitize-recover=all -fno-omit-frame-pointer)
 Q        := $(if $(V),,@)
 say       = $(if $(V),,@echo "  $(1)")
-HAVE     := $(shell pkg-config --exists $(PKGS) 2>/dev/null && echo yes)
+HAVE     := $(shell pkg-config --exists $(PKGS) $(HEADERS) 2>/dev/null && echo yes)
 ifeq ($(HAVE),yes)
 # other people's headers are not measured by our warnings
-PKG_CFLAGS := $(patsubst -I%,-isystem%,$(shell pkg-config --cflags $(PKGS)))
+PKG_CFLAGS := $(patsubst -I%,-isystem%,$(shell pkg-config --cflags $(PKGS) $(HEADERS)))
 PKG_LIBS   := $(shell pkg-config --libs $(PKGS))
 endif
 CPPFLAGS  += -D_GNU_SOURCE -DAUTOSCALE_VERSION='"$(VERSION)"' -Iinclude
 ALL_CFLAGS = -std=c17 $(WARN) $(CFLAGS) $(SANFLAGS) $(CPPFLAGS) $(PKG_CFLAGS) -MMD -MP
-LDLIBS    := $(PKG_LIBS) -lm -lpthread
+# what is loaded at run time calls what the sanitizer only finds at the start
+SANLIBS   := $(if $(SAN),-Wl$(comma)--no-as-needed -lvirt -Wl$(comma)--as-needed)
+LDLIBS    := $(PKG_LIBS) $(SANLIBS) -lm -lpthread
 LINK       = $(CC) $(CFLAGS) $(SANFLAGS) $(LDFLAGS)
 
 # Packages first, then the targets $(2), on all processors unless -j was given.
@@ -96,6 +99,9 @@ $(HOOKS): $(MAIN_OBJ) $(HOOK_OBJ) $(LIB)
 $(B)/tests/fuzz/fuzz_%: $(B)/tests/fuzz/fuzz_%.o $(B)/tests/fuzz/replay.o $(LIB)
 	$(call say,LINK $@)
 	$(Q)$(LINK) $^ $(LDLIBS) -o $@
+
+# These speak to libvirt themselves as well, as somebody else.
+$(B)/tests/unit/test_libvirt_driver $(B)/tests/e2e/test_libvirt_driver: LDLIBS += -lvirt
 
 $(B)/tests/%: $(B)/tests/%.o $(LIB)
 	$(call say,LINK $@)

@@ -14,6 +14,7 @@ extern const struct as_source_driver as_source_http;
 extern const struct as_source_driver as_source_exec;
 extern const struct as_source_driver as_source_probe;
 extern const struct as_compute_driver as_compute_docker;
+extern const struct as_compute_driver as_compute_libvirt;
 extern const struct as_compute_driver as_compute_process;
 extern const struct as_balancer_driver as_balancer_haproxy;
 extern const struct as_balancer_driver as_balancer_nginx;
@@ -25,6 +26,7 @@ const struct as_source_driver *const as_source_drivers[] = {
 
 const struct as_compute_driver *const as_compute_drivers[] = {
     &as_compute_docker,
+    &as_compute_libvirt,
     &as_compute_process,
     NULL,
 };

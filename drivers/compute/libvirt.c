@@ -58,16 +58,16 @@ static bool is_ours(const struct libvirt *d, const struct libvirt_mark *m, const
 
 int libvirt_read(struct libvirt *d, virDomainPtr dom, struct as_instance *out, struct as_error *err)
 {
-    const char *name = virDomainGetName(dom);
+    const char *name = vir.DomainGetName(dom);
     struct libvirt_mark mark = { 0 };
     int state = 0, reason = 0;
     struct as_error own;
     err = err ? err : &own;
-    char *text = virDomainGetMetadata(dom, VIR_DOMAIN_METADATA_ELEMENT, LIBVIRT_NAMESPACE, 0);
+    char *text = vir.DomainGetMetadata(dom, VIR_DOMAIN_METADATA_ELEMENT, LIBVIRT_NAMESPACE, 0);
     if (!text) {
-        const virError *e = virGetLastError();
+        const virError *e = vir.GetLastError();
         if (!e || e->code != VIR_ERR_NO_DOMAIN_METADATA)
-            return libvirt_refused(d, false, "reading a domain's mark", err);
+            return virlib_refused(d->uri, false, "reading a domain's mark", err);
     }
     bool ours = text && libvirt_mark_read(text, &mark) && is_ours(d, &mark, name);
     free(text);
@@ -75,8 +75,8 @@ int libvirt_read(struct libvirt *d, virDomainPtr dom, struct as_instance *out, s
         return as_fail(err, AS_EEXIST,
                        "domain '%.80s' on %.60s is not ours (its metadata says so), it is left alone", name,
                        d->uri);
-    if (virDomainGetState(dom, &state, &reason, 0) != 0)
-        return libvirt_refused(d, false, "reading a domain's state", err);
+    if (vir.DomainGetState(dom, &state, &reason, 0) != 0)
+        return virlib_refused(d->uri, false, "reading a domain's state", err);
     *out = (struct as_instance){ .created_wall = mark.created_wall };
     memcpy(out->id, mark.id, sizeof out->id);
     memcpy(out->revision, mark.revision, sizeof out->revision);
@@ -89,14 +89,14 @@ int libvirt_read(struct libvirt *d, virDomainPtr dom, struct as_instance *out, s
 int libvirt_find(struct libvirt *d, virConnectPtr conn, const char *id, virDomainPtr *dom,
                  struct as_instance *out, struct as_error *err)
 {
-    virDomainPtr found = virDomainLookupByName(conn, id);
+    virDomainPtr found = vir.DomainLookupByName(conn, id);
     if (!found)
-        return libvirt_refused(d, false, "looking for the domain", err);
+        return virlib_refused(d->uri, false, "looking for the domain", err);
     int rc = libvirt_read(d, found, out, err);
     if (rc == AS_OK)
         *dom = found;
     else
-        virDomainFree(found);
+        vir.DomainFree(found);
     return rc;
 }
 
@@ -109,7 +109,7 @@ struct booked {
 static void book(virDomainPtr dom, struct booked *b)
 {
     virDomainInfo info;
-    if (virDomainIsActive(dom) != 1 || virDomainGetInfo(dom, &info) != 0)
+    if (vir.DomainIsActive(dom) != 1 || vir.DomainGetInfo(dom, &info) != 0)
         return;
     b->kib += info.maxMem;
     b->vcpus += info.nrVirtCpu;
@@ -121,8 +121,8 @@ static uint64_t available_kib(virConnectPtr conn)
     virNodeMemoryStats stats[32];
     int n = 0;
     uint64_t sum = 0;
-    if (virNodeGetMemoryStats(conn, VIR_NODE_MEMORY_STATS_ALL_CELLS, NULL, &n, 0) != 0 || n < 1 || n > 32 ||
-        virNodeGetMemoryStats(conn, VIR_NODE_MEMORY_STATS_ALL_CELLS, stats, &n, 0) != 0)
+    if (vir.NodeGetMemoryStats(conn, VIR_NODE_MEMORY_STATS_ALL_CELLS, NULL, &n, 0) != 0 || n < 1 || n > 32 ||
+        vir.NodeGetMemoryStats(conn, VIR_NODE_MEMORY_STATS_ALL_CELLS, stats, &n, 0) != 0)
         return UINT64_MAX;
     for (int i = 0; i < n; i++)
         if (strcmp(stats[i].field, VIR_NODE_MEMORY_STATS_FREE) == 0 ||
@@ -136,7 +136,7 @@ static uint64_t available_kib(virConnectPtr conn)
 static int room_left(struct libvirt *d, virConnectPtr conn, const struct booked *b)
 {
     virNodeInfo node;
-    if (virNodeGetInfo(conn, &node) != 0)
+    if (vir.NodeGetInfo(conn, &node) != 0)
         return -1;
     uint64_t available = available_kib(conn), unbooked = node.memory > b->kib ? node.memory - b->kib : 0;
     uint64_t kib = available < unbooked ? available : unbooked;
@@ -151,7 +151,7 @@ static int room_left(struct libvirt *d, virConnectPtr conn, const struct booked 
 static int list_one(struct libvirt *d, virDomainPtr dom, struct as_instances *out, struct as_error *err)
 {
     size_t prefix = strlen(d->owner.group);
-    const char *name = virDomainGetName(dom);
+    const char *name = vir.DomainGetName(dom);
     struct as_instance seen;
     if (strncmp(name, d->owner.group, prefix) != 0 || name[prefix] != '-')
         return AS_OK; /* cannot be ours: its mark need not be asked for */
@@ -171,15 +171,15 @@ static int list_all(struct libvirt *d, virConnectPtr conn, struct as_instances *
 {
     virDomainPtr *all = NULL;
     struct booked booked = { 0 };
-    int rc = AS_OK, n = virConnectListAllDomains(conn, &all, 0);
+    int rc = AS_OK, n = vir.ConnectListAllDomains(conn, &all, 0);
     if (n < 0)
-        return libvirt_refused(d, false, "listing", err);
+        return virlib_refused(d->uri, false, "listing", err);
     for (int i = 0; i < n; i++) {
         if (rc == AS_OK)
             rc = list_one(d, all[i], out, err);
         if (rc == AS_OK)
             book(all[i], &booked);
-        virDomainFree(all[i]);
+        vir.DomainFree(all[i]);
     }
     free(all);
     if (rc == AS_OK)
@@ -196,11 +196,11 @@ static int libvirt_list(void *self, as_time deadline, struct as_instances *out, 
     virConnectPtr conn = NULL;
     struct as_error own;
     err = err ? err : &own;
-    int rc = libvirt_link(d, deadline, &conn, err);
+    int rc = virlink_get(&d->link, deadline, &conn, err);
     if (rc != AS_OK)
         return rc;
     rc = list_all(d, conn, &seen, err);
-    virConnectClose(conn);
+    vir.ConnectClose(conn);
     for (size_t i = 0; rc == AS_OK && i < seen.count; i++) {
         struct as_instance *to = as_instances_add(out);
         if (!to)
@@ -220,8 +220,8 @@ static int libvirt_list(void *self, as_time deadline, struct as_instances *out, 
 static bool is_off(virDomainPtr dom)
 {
     int state = 0;
-    if (virDomainGetState(dom, &state, NULL, 0) != 0)
-        return virGetLastErrorCode() == VIR_ERR_NO_DOMAIN;
+    if (vir.DomainGetState(dom, &state, NULL, 0) != 0)
+        return vir.GetLastErrorCode() == VIR_ERR_NO_DOMAIN;
     return state == VIR_DOMAIN_SHUTOFF;
 }
 
@@ -235,7 +235,7 @@ static void shut_down(struct libvirt *d, virDomainPtr dom, as_time deadline)
         until = deadline - DESTROY_RESERVE;
     for (; now < until && !is_off(dom); now = as_clock_monotonic()) {
         if (now >= press) {
-            if (virDomainShutdown(dom) != 0)
+            if (vir.DomainShutdown(dom) != 0)
                 return;
             press = now + PRESS_AGAIN;
             continue;
@@ -248,20 +248,20 @@ static void shut_down(struct libvirt *d, virDomainPtr dom, as_time deadline)
 static int remove_domain(struct libvirt *d, virConnectPtr conn, virDomainPtr dom, struct as_error *err)
 {
     unsigned char uuid[VIR_UUID_BUFLEN];
-    if (virDomainGetUUID(dom, uuid) != 0)
-        return libvirt_refused(d, false, "reading a domain", err);
-    if (!is_off(dom) && virDomainDestroy(dom) != 0 && !is_off(dom))
-        return libvirt_refused(d, true, "switching off", err);
-    if (virDomainIsPersistent(dom) == 1)
-        virDomainUndefineFlags(dom, VIR_DOMAIN_UNDEFINE_MANAGED_SAVE | VIR_DOMAIN_UNDEFINE_NVRAM);
-    virDomainPtr left = virDomainLookupByUUID(conn, uuid);
+    if (vir.DomainGetUUID(dom, uuid) != 0)
+        return virlib_refused(d->uri, false, "reading a domain", err);
+    if (!is_off(dom) && vir.DomainDestroy(dom) != 0 && !is_off(dom))
+        return virlib_refused(d->uri, true, "switching off", err);
+    if (vir.DomainIsPersistent(dom) == 1)
+        vir.DomainUndefineFlags(dom, VIR_DOMAIN_UNDEFINE_MANAGED_SAVE | VIR_DOMAIN_UNDEFINE_NVRAM);
+    virDomainPtr left = vir.DomainLookupByUUID(conn, uuid);
     if (!left) {
-        int rc = libvirt_refused(d, true, "looking for the domain", err);
+        int rc = virlib_refused(d->uri, true, "looking for the domain", err);
         return rc == AS_ENOENT ? AS_OK : rc;
     }
     as_fail(err, AS_EAGAIN, "domain '%.80s' on %.60s is switched off but still there, undefine it",
-            virDomainGetName(left), d->uri);
-    virDomainFree(left);
+            vir.DomainGetName(left), d->uri);
+    vir.DomainFree(left);
     return AS_EAGAIN;
 }
 
@@ -275,7 +275,7 @@ static int destroy_found(struct libvirt *d, virConnectPtr conn, const char *id, 
         if (seen.state == AS_RUN_RUNNING)
             shut_down(d, dom, deadline);
         rc = remove_domain(d, conn, dom, err);
-        virDomainFree(dom);
+        vir.DomainFree(dom);
     } else if (rc == AS_ENOENT) {
         rc = AS_OK;
     }
@@ -294,11 +294,11 @@ static int libvirt_destroy(void *self, as_time deadline, const struct as_instanc
     err = err ? err : &own;
     if (!libvirt_name_ok(inst->id))
         return as_fail(err, AS_EINVAL, "'%s' cannot be the name of a domain", inst->id);
-    int rc = libvirt_link(d, deadline, &conn, err);
+    int rc = virlink_get(&d->link, deadline, &conn, err);
     if (rc != AS_OK)
         return rc;
     rc = destroy_found(d, conn, inst->id, deadline, err);
-    virConnectClose(conn);
+    vir.ConnectClose(conn);
     return rc;
 }
 
@@ -311,9 +311,9 @@ static int switch_found(struct libvirt *d, virDomainPtr dom, enum as_run_state w
         return AS_OK;
     if (seen->state != AS_RUN_RUNNING && seen->state != AS_RUN_PARKED)
         return as_fail(err, AS_EINVAL, "'%s' on %.60s does not run: %s", seen->id, d->uri, seen->detail);
-    int done = want == AS_RUN_PARKED ? virDomainSuspend(dom) : virDomainResume(dom);
-    int rc =
-        done == 0 ? AS_OK : libvirt_refused(d, true, want == AS_RUN_PARKED ? "suspending" : "resuming", err);
+    int done = want == AS_RUN_PARKED ? vir.DomainSuspend(dom) : vir.DomainResume(dom);
+    int rc = done == 0 ? AS_OK
+                       : virlib_refused(d->uri, true, want == AS_RUN_PARKED ? "suspending" : "resuming", err);
     struct as_error why;
     int again = libvirt_read(d, dom, seen, &why); /* the state tells, not the words */
     if (again != AS_OK)
@@ -332,14 +332,14 @@ static int switch_to(struct libvirt *d, as_time deadline, const char *id, enum a
     virDomainPtr dom = NULL;
     struct as_error own;
     err = err ? err : &own;
-    int rc = libvirt_link(d, deadline, &conn, err);
+    int rc = virlink_get(&d->link, deadline, &conn, err);
     if (rc != AS_OK)
         return rc;
     if ((rc = libvirt_find(d, conn, id, &dom, seen, err)) == AS_OK) {
         rc = switch_found(d, dom, want, seen, err);
-        virDomainFree(dom);
+        vir.DomainFree(dom);
     }
-    virConnectClose(conn);
+    vir.ConnectClose(conn);
     return rc;
 }
 

@@ -2,10 +2,9 @@
 #ifndef COMPUTE_LIBVIRT_H
 #define COMPUTE_LIBVIRT_H
 
-#include <libvirt/libvirt.h>
-#include <libvirt/virterror.h>
 #include <pthread.h>
 
+#include "../wire/virlink.h"
 #include "libvirt_xml.h"
 
 #define LIBVIRT_PATH_MAX  1024
@@ -27,9 +26,8 @@ struct libvirt {
     struct libvirt_range range;
     struct libvirt_subnet subnet;
     char *template;                 /* owned, NULL: the built-in machine                               */
-    pthread_mutex_t link_lock;      /* guards conn                                                     */
+    struct virlink link;
     pthread_mutex_t address_lock;   /* one reservation at a time                                       */
-    virConnectPtr conn;             /* NULL: not connected                                             */
 };
 
 extern const struct as_option libvirt_options[];
@@ -38,15 +36,6 @@ int libvirt_open(void *self, const struct as_settings *s, const struct as_owner 
 void libvirt_close(void *self);
 bool libvirt_range_parse(const char *text, struct libvirt_range *out);
 bool libvirt_subnet_parse(const char *text, struct libvirt_subnet *out);
-
-/* --- libvirt_connect.c ------------------------------------------------------------------------------- */
-
-/* Gives a reference to the connection, opened or reopened when need be; the caller virConnectCloses it.
- * AS_EAGAIN: nobody answers there. */
-int libvirt_link(struct libvirt *d, as_time deadline, virConnectPtr *out, struct as_error *err);
-/* Turns this thread's last libvirt error into one of ours. `wrote`: the call may have had its effect when
- * the connection was lost during it. */
-int libvirt_refused(const struct libvirt *d, bool wrote, const char *what, struct as_error *err);
 
 /* --- libvirt_network.c ------------------------------------------------------------------------------- */
 

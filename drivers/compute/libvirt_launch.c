@@ -12,7 +12,7 @@
 /* "kvm" where the host has it. Drivers other than QEMU's have one type, named as they are. */
 static void choose_type(struct libvirt *d, virConnectPtr conn, char *buf, size_t size)
 {
-    const char *wanted = as_settings_str(d->settings, "type"), *driver = virConnectGetType(conn);
+    const char *wanted = as_settings_str(d->settings, "type"), *driver = vir.ConnectGetType(conn);
     size_t i = 0;
     if (driver && strcmp(driver, "QEMU") != 0) {
         for (; driver[i] && i + 1 < size; i++)
@@ -21,7 +21,7 @@ static void choose_type(struct libvirt *d, virConnectPtr conn, char *buf, size_t
         return;
     }
     if (strcmp(wanted, "auto") == 0) {
-        char *kvm = virConnectGetDomainCapabilities(conn, NULL, NULL, NULL, "kvm", 0);
+        char *kvm = vir.ConnectGetDomainCapabilities(conn, NULL, NULL, NULL, "kvm", 0);
         wanted = kvm ? "kvm" : "qemu";
         free(kvm);
     }
@@ -43,7 +43,7 @@ static int check_made(struct libvirt *d, virDomainPtr dom, const char *id, struc
                       struct as_error *err)
 {
     int rc = AS_OK;
-    if (strcmp(virDomainGetName(dom), id) != 0)
+    if (strcmp(vir.DomainGetName(dom), id) != 0)
         rc =
             as_fail(err, AS_EINVAL, "the template does not name the machine '%s': use <name>{id}</name>", id);
     else if ((rc = libvirt_read(d, dom, out, err)) == AS_OK)
@@ -54,7 +54,7 @@ static int check_made(struct libvirt *d, virDomainPtr dom, const char *id, struc
         rc = as_fail(err, AS_EINVAL, "the template loses the mark in its <metadata>, have a look at it");
     else
         return as_fail(err, AS_EINVAL, "'%s' ended at once on %.60s: look at its serial log", id, d->uri);
-    virDomainDestroy(dom);
+    vir.DomainDestroy(dom);
     return rc;
 }
 
@@ -69,12 +69,12 @@ static int make_domain(struct libvirt *d, virConnectPtr conn, const struct libvi
     char *xml = libvirt_domain_xml(&m);
     if (!xml)
         return as_fail(err, AS_ENOMEM, "out of memory for domain '%s'", mark->id);
-    virDomainPtr dom = virDomainCreateXML(conn, xml, 0);
+    virDomainPtr dom = vir.DomainCreateXML(conn, xml, 0);
     free(xml);
     if (!dom)
-        return libvirt_refused(d, true, "starting the domain", err);
+        return virlib_refused(d->uri, true, "starting the domain", err);
     int rc = check_made(d, dom, mark->id, out, err);
-    virDomainFree(dom);
+    vir.DomainFree(dom);
     return rc;
 }
 
@@ -87,12 +87,12 @@ static int undo(struct libvirt *d, virConnectPtr conn, const char *id, int rc, s
     struct as_error why;
     if (rc == AS_EUNKNOWN)
         return rc;
-    virDomainPtr there = virDomainLookupByName(conn, id);
+    virDomainPtr there = vir.DomainLookupByName(conn, id);
     if (there) {
-        virDomainFree(there);
+        vir.DomainFree(there);
         return as_fail(err, AS_EUNKNOWN, "domain '%s' came up on %.60s beside this launch", id, d->uri);
     }
-    int gone = libvirt_refused(d, false, "looking for the domain", &why);
+    int gone = virlib_refused(d->uri, false, "looking for the domain", &why);
     if (gone == AS_ENOENT && (gone = libvirt_discard(d, conn, id, &why)) == AS_OK)
         gone = libvirt_release(d, conn, id, &why);
     if (gone == AS_OK)
@@ -121,11 +121,11 @@ static int adopt(struct libvirt *d, virDomainPtr dom, struct as_instance *seen, 
 {
     int done = 0;
     if (seen->state == AS_RUN_PARKED)
-        done = virDomainResume(dom);
+        done = vir.DomainResume(dom);
     else if (seen->state == AS_RUN_STOPPED)
-        done = virDomainCreate(dom);
+        done = vir.DomainCreate(dom);
     if (done != 0)
-        return libvirt_refused(d, true, "waking the domain", err);
+        return virlib_refused(d->uri, true, "waking the domain", err);
     return libvirt_read(d, dom, seen, err);
 }
 
@@ -137,7 +137,7 @@ static int create_or_adopt(struct libvirt *d, virConnectPtr conn, const struct a
     int rc = libvirt_find(d, conn, launch->id, &dom, out, err);
     if (rc == AS_OK) {
         rc = adopt(d, dom, out, err);
-        virDomainFree(dom);
+        vir.DomainFree(dom);
         return rc;
     }
     if (rc != AS_ENOENT)
@@ -157,11 +157,11 @@ int libvirt_create(void *self, as_time deadline, const struct as_launch *launch,
     err = err ? err : &own;
     if (!libvirt_name_ok(launch->id))
         return as_fail(err, AS_EINVAL, "'%s' cannot be the name of a domain", launch->id);
-    int rc = libvirt_link(d, deadline, &conn, err);
+    int rc = virlink_get(&d->link, deadline, &conn, err);
     if (rc != AS_OK)
         return rc;
     rc = create_or_adopt(d, conn, launch, deadline, &made, err);
-    virConnectClose(conn);
+    vir.ConnectClose(conn);
     if (rc == AS_OK)
         *out = made;
     return rc;

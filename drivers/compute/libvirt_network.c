@@ -54,10 +54,10 @@ static virNetworkPtr make_network(struct libvirt *d, virConnectPtr conn, const c
         as_fail(err, AS_ENOMEM, "out of memory for network '%s'", name);
         return NULL;
     }
-    virNetworkPtr net = virNetworkCreateXML(conn, xml);
+    virNetworkPtr net = vir.NetworkCreateXML(conn, xml);
     free(xml);
-    if (!net && libvirt_refused(d, false, "making the network", err) != AS_OK)
-        net = virNetworkLookupByName(conn, name); /* somebody beside us may have been faster */
+    if (!net && virlib_refused(d->uri, false, "making the network", err) != AS_OK)
+        net = vir.NetworkLookupByName(conn, name); /* somebody beside us may have been faster */
     return net;
 }
 
@@ -66,8 +66,8 @@ static int find_network(struct libvirt *d, virConnectPtr conn, virNetworkPtr *ou
     const char *name = as_settings_str(d->settings, "network");
     struct as_error own;
     err = err ? err : &own;
-    virNetworkPtr net = virNetworkLookupByName(conn, name);
-    if (!net && libvirt_refused(d, false, "looking for the network", err) != AS_ENOENT)
+    virNetworkPtr net = vir.NetworkLookupByName(conn, name);
+    if (!net && virlib_refused(d->uri, false, "looking for the network", err) != AS_ENOENT)
         return (int)err->rc;
     if (!net && !d->subnet.prefix)
         return as_fail(err, AS_EINVAL,
@@ -75,8 +75,8 @@ static int find_network(struct libvirt *d, virConnectPtr conn, virNetworkPtr *ou
                        d->uri);
     if (!net && !(net = make_network(d, conn, name, err)))
         return (int)err->rc;
-    if (virNetworkIsActive(net) == 0) {
-        virNetworkFree(net);
+    if (vir.NetworkIsActive(net) == 0) {
+        vir.NetworkFree(net);
         return as_fail(err, AS_EAGAIN, "network '%s' on %.60s is not started: virsh net-start %s", name,
                        d->uri, name);
     }
@@ -129,11 +129,11 @@ static void read_entries(const struct libvirt *d, const char *xml, const char *m
 static void read_leases(const struct libvirt *d, virNetworkPtr net, const char *mac, struct taken *t)
 {
     virNetworkDHCPLeasePtr *leases = NULL;
-    int n = virNetworkGetDHCPLeases(net, NULL, &leases, 0);
+    int n = vir.NetworkGetDHCPLeases(net, NULL, &leases, 0);
     for (int i = 0; i < n; i++) {
         if (leases[i]->ipaddr && leases[i]->mac && strcasecmp(leases[i]->mac, mac) != 0)
             take(t, &d->range, leases[i]->ipaddr);
-        virNetworkDHCPLeaseFree(leases[i]);
+        vir.NetworkDHCPLeaseFree(leases[i]);
     }
     free(leases);
 }
@@ -143,9 +143,9 @@ static int read_taken(struct libvirt *d, virNetworkPtr net, const char *id, stru
 {
     char mac[LIBVIRT_MAC_MAX];
     libvirt_mac(d, id, mac);
-    char *xml = virNetworkGetXMLDesc(net, 0);
+    char *xml = vir.NetworkGetXMLDesc(net, 0);
     if (!xml)
-        return libvirt_refused(d, false, "reading the network", err);
+        return virlib_refused(d->uri, false, "reading the network", err);
     memset(t, 0, sizeof *t);
     read_entries(d, xml, mac, id, t);
     free(xml);
@@ -176,10 +176,10 @@ static int update_entry(struct libvirt *d, virNetworkPtr net, unsigned command, 
     char *xml = libvirt_host_xml(mac, id, address);
     if (!xml)
         return as_fail(err, AS_ENOMEM, "out of memory for the address of '%s'", id);
-    int done = virNetworkUpdate(net, command, VIR_NETWORK_SECTION_IP_DHCP_HOST, -1, xml,
-                                VIR_NETWORK_UPDATE_AFFECT_LIVE);
+    int done = vir.NetworkUpdate(net, command, VIR_NETWORK_SECTION_IP_DHCP_HOST, -1, xml,
+                                 VIR_NETWORK_UPDATE_AFFECT_LIVE);
     free(xml);
-    return done == 0 ? AS_OK : libvirt_refused(d, false, "reserving an address", err);
+    return done == 0 ? AS_OK : virlib_refused(d->uri, false, "reserving an address", err);
 }
 
 /* Other processes reserve in the same network: who comes second is refused by libvirt and looks again. */
@@ -214,7 +214,7 @@ int libvirt_reserve(struct libvirt *d, virConnectPtr conn, const char *id, char 
     int rc = find_network(d, conn, &net, err);
     if (rc == AS_OK) {
         rc = reserve_in(d, net, id, address, err);
-        virNetworkFree(net);
+        vir.NetworkFree(net);
     }
     pthread_mutex_unlock(&d->address_lock);
     return rc;
@@ -225,14 +225,15 @@ int libvirt_release(struct libvirt *d, virConnectPtr conn, const char *id, struc
     struct taken t;
     struct as_error own;
     err = err ? err : &own;
-    virNetworkPtr net = virNetworkLookupByName(conn, as_settings_str(d->settings, "network"));
+    virNetworkPtr net = vir.NetworkLookupByName(conn, as_settings_str(d->settings, "network"));
     if (!net)
-        return libvirt_refused(d, false, "looking for the network", err) == AS_ENOENT ? AS_OK : (int)err->rc;
+        return virlib_refused(d->uri, false, "looking for the network", err) == AS_ENOENT ? AS_OK
+                                                                                          : (int)err->rc;
     int rc = AS_OK;
     pthread_mutex_lock(&d->address_lock);
-    if (virNetworkIsActive(net) == 1 && (rc = read_taken(d, net, id, &t, err)) == AS_OK && t.mine[0])
+    if (vir.NetworkIsActive(net) == 1 && (rc = read_taken(d, net, id, &t, err)) == AS_OK && t.mine[0])
         rc = update_entry(d, net, VIR_NETWORK_UPDATE_COMMAND_DELETE, id, t.mine, err);
     pthread_mutex_unlock(&d->address_lock);
-    virNetworkFree(net);
+    vir.NetworkFree(net);
     return rc;
 }

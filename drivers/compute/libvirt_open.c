@@ -253,23 +253,14 @@ static int check_template(struct libvirt *d, const char *path, struct as_error *
     return AS_OK;
 }
 
-static bool uri_ok(const char *uri)
-{
-    size_t scheme = strspn(uri, "abcdefghijklmnopqrstuvwxyz0123456789+");
-    for (const char *c = uri; *c; c++)
-        if ((unsigned char)*c <= ' ' || *c == 0x7f)
-            return false;
-    return scheme > 0 && strncmp(uri + scheme, "://", 3) == 0 && strlen(uri) > scheme + 3;
-}
-
 int libvirt_open(void *self, const struct as_settings *s, const struct as_owner *owner, const char *endpoint,
                  struct as_error *err)
 {
     struct libvirt *d = self;
     *d = (struct libvirt){ .uri = endpoint, .settings = s, .owner = *owner };
-    pthread_mutex_init(&d->link_lock, NULL);
+    virlink_init(&d->link, endpoint);
     pthread_mutex_init(&d->address_lock, NULL);
-    if (!uri_ok(endpoint))
+    if (!virlink_uri_ok(endpoint))
         return as_settings_fail(s, "hosts", err, "'%s' is no libvirt URI such as qemu:///system", endpoint);
     int rc = check_addresses(d, s, err);
     if (rc == AS_OK)
@@ -284,10 +275,8 @@ void libvirt_close(void *self)
     struct libvirt *d = self;
     if (!d->uri)
         return;
-    if (d->conn)
-        virConnectClose(d->conn);
+    virlink_fini(&d->link);
     free(d->template);
-    pthread_mutex_destroy(&d->link_lock);
     pthread_mutex_destroy(&d->address_lock);
     *d = (struct libvirt){ 0 };
 }

@@ -25,15 +25,15 @@ static int find_pool(struct libvirt *d, virConnectPtr conn, const char *name, vi
 {
     struct as_error own;
     err = err ? err : &own;
-    *out = virStoragePoolLookupByName(conn, name);
-    if (!*out && libvirt_refused(d, false, "looking for the storage pool", err) == AS_ENOENT)
+    *out = vir.StoragePoolLookupByName(conn, name);
+    if (!*out && virlib_refused(d->uri, false, "looking for the storage pool", err) == AS_ENOENT)
         return as_fail(err, AS_EINVAL, "storage pool '%s' is not on %.60s: define and start it there", name,
                        d->uri);
     if (!*out)
         return (int)err->rc;
-    if (virStoragePoolIsActive(*out) != 0)
+    if (vir.StoragePoolIsActive(*out) != 0)
         return AS_OK;
-    virStoragePoolFree(*out);
+    vir.StoragePoolFree(*out);
     return as_fail(err, AS_EAGAIN, "storage pool '%s' on %.60s is not started: virsh pool-start %s", name,
                    d->uri, name);
 }
@@ -43,10 +43,10 @@ static int find_pool(struct libvirt *d, virConnectPtr conn, const char *name, vi
 static int read_base(struct libvirt *d, virStorageVolPtr vol, struct base *out, struct as_error *err)
 {
     virStorageVolInfo info;
-    char *path = virStorageVolGetPath(vol), *xml = virStorageVolGetXMLDesc(vol, 0);
+    char *path = vir.StorageVolGetPath(vol), *xml = vir.StorageVolGetXMLDesc(vol, 0);
     int rc = AS_OK;
-    if (!path || !xml || virStorageVolGetInfo(vol, &info) != 0)
-        rc = libvirt_refused(d, false, "reading the base image", err);
+    if (!path || !xml || vir.StorageVolGetInfo(vol, &info) != 0)
+        rc = virlib_refused(d->uri, false, "reading the base image", err);
     else if (strlen(path) >= sizeof out->path)
         rc = as_fail(err, AS_EPROTO, "the path of the base image on %.60s is too long", d->uri);
     if (rc == AS_OK) {
@@ -62,8 +62,8 @@ static int read_base(struct libvirt *d, virStorageVolPtr vol, struct base *out, 
 /* NULL when libvirt does not know it. */
 static virStorageVolPtr lookup_base(virConnectPtr conn, virStoragePoolPtr pool, const char *base)
 {
-    return *base == '/' ? virStorageVolLookupByPath(conn, base)
-                        : virStorageVolLookupByName(pool, strchr(base, '/') + 1);
+    return *base == '/' ? vir.StorageVolLookupByPath(conn, base)
+                        : vir.StorageVolLookupByName(pool, strchr(base, '/') + 1);
 }
 
 static int find_base(struct libvirt *d, virConnectPtr conn, virStoragePoolPtr pool, struct base *out,
@@ -71,8 +71,8 @@ static int find_base(struct libvirt *d, virConnectPtr conn, virStoragePoolPtr po
 {
     const char *base = as_settings_str(d->settings, "base");
     virStorageVolPtr vol = lookup_base(conn, pool, base);
-    int rc = vol ? AS_OK : libvirt_refused(d, false, "looking for the base image", err);
-    if (rc == AS_ENOENT && virStoragePoolRefresh(pool, 0) == 0 && (vol = lookup_base(conn, pool, base)))
+    int rc = vol ? AS_OK : virlib_refused(d->uri, false, "looking for the base image", err);
+    if (rc == AS_ENOENT && vir.StoragePoolRefresh(pool, 0) == 0 && (vol = lookup_base(conn, pool, base)))
         rc = AS_OK;
     if (rc == AS_ENOENT)
         return as_fail(err, AS_EINVAL, "base image '%s' is in no storage pool of %.60s: put it there", base,
@@ -80,7 +80,7 @@ static int find_base(struct libvirt *d, virConnectPtr conn, virStoragePoolPtr po
     if (rc != AS_OK)
         return rc;
     rc = read_base(d, vol, out, err);
-    virStorageVolFree(vol);
+    vir.StorageVolFree(vol);
     return rc;
 }
 
@@ -98,7 +98,7 @@ static int need_base(struct libvirt *d, virConnectPtr conn, virStoragePoolPtr di
     if (rc != AS_OK)
         return rc;
     rc = find_base(d, conn, pool, out, err);
-    virStoragePoolFree(pool);
+    vir.StoragePoolFree(pool);
     return rc;
 }
 
@@ -108,12 +108,12 @@ static int delete_named(struct libvirt *d, virStoragePoolPtr pool, const char *n
 {
     struct as_error own;
     err = err ? err : &own;
-    virStorageVolPtr vol = virStorageVolLookupByName(pool, name);
-    int rc = vol ? AS_OK : libvirt_refused(d, false, "looking for the disk", err);
-    if (vol && virStorageVolDelete(vol, 0) != 0)
-        rc = libvirt_refused(d, true, "deleting the disk", err);
+    virStorageVolPtr vol = vir.StorageVolLookupByName(pool, name);
+    int rc = vol ? AS_OK : virlib_refused(d->uri, false, "looking for the disk", err);
+    if (vol && vir.StorageVolDelete(vol, 0) != 0)
+        rc = virlib_refused(d->uri, true, "deleting the disk", err);
     if (vol)
-        virStorageVolFree(vol);
+        vir.StorageVolFree(vol);
     return rc == AS_ENOENT ? AS_OK : rc;
 }
 
@@ -125,18 +125,18 @@ static int make_overlay(struct libvirt *d, virStoragePoolPtr pool, const char *n
         libvirt_volume_xml(name, wanted > base->capacity ? wanted : base->capacity, base->path, base->format);
     if (!xml)
         return as_fail(err, AS_ENOMEM, "out of memory for disk '%s'", name);
-    virStorageVolPtr vol = virStorageVolCreateXML(pool, xml, 0);
+    virStorageVolPtr vol = vir.StorageVolCreateXML(pool, xml, 0);
     free(xml);
     if (!vol)
-        return libvirt_refused(d, true, "making the disk", err);
-    char *made = virStorageVolGetPath(vol);
+        return virlib_refused(d->uri, true, "making the disk", err);
+    char *made = vir.StorageVolGetPath(vol);
     int rc = AS_OK;
     if (!made || strlen(made) >= LIBVIRT_PATH_MAX)
         rc = as_fail(err, AS_EPROTO, "disk '%s' on %.60s has no usable path", name, d->uri);
     else
         snprintf(path, LIBVIRT_PATH_MAX, "%s", made);
     free(made);
-    virStorageVolFree(vol);
+    vir.StorageVolFree(vol);
     return rc;
 }
 
@@ -155,7 +155,7 @@ int libvirt_clone(struct libvirt *d, virConnectPtr conn, const char *id, char pa
         rc = delete_named(d, pool, name, err);
     if (rc == AS_OK)
         rc = make_overlay(d, pool, name, &base, path, err);
-    virStoragePoolFree(pool);
+    vir.StoragePoolFree(pool);
     return rc;
 }
 
@@ -168,7 +168,7 @@ int libvirt_discard(struct libvirt *d, virConnectPtr conn, const char *id, struc
     if (rc != AS_OK)
         return rc == AS_EINVAL ? AS_OK : rc; /* without the pool there is no volume */
     rc = delete_named(d, pool, name, err);
-    virStoragePoolFree(pool);
+    vir.StoragePoolFree(pool);
     return rc;
 }
 
@@ -205,10 +205,10 @@ static bool is_listed(const struct as_instances *list, const char *id)
 /* A domain of that name is there all the same when it came up after the listing, or is not ours. */
 static bool has_domain(virConnectPtr conn, const char *id)
 {
-    virDomainPtr dom = virDomainLookupByName(conn, id);
+    virDomainPtr dom = vir.DomainLookupByName(conn, id);
     if (!dom)
-        return virGetLastErrorCode() != VIR_ERR_NO_DOMAIN;
-    virDomainFree(dom);
+        return vir.GetLastErrorCode() != VIR_ERR_NO_DOMAIN;
+    vir.DomainFree(dom);
     return true;
 }
 
@@ -237,15 +237,15 @@ int libvirt_list_left(struct libvirt *d, virConnectPtr conn, struct as_instances
         return AS_OK;
     if (rc != AS_OK)
         return rc;
-    int n = virStoragePoolListAllVolumes(pool, &all, 0);
+    int n = vir.StoragePoolListAllVolumes(pool, &all, 0);
     if (n < 0)
-        rc = libvirt_refused(d, false, "listing the disks", err);
+        rc = virlib_refused(d->uri, false, "listing the disks", err);
     for (int i = 0; i < n; i++) {
-        if (rc == AS_OK && (rc = add_left(d, conn, virStorageVolGetName(all[i]), out)) != AS_OK)
+        if (rc == AS_OK && (rc = add_left(d, conn, vir.StorageVolGetName(all[i]), out)) != AS_OK)
             as_fail(err, AS_ENOMEM, "too many disks on %.60s", d->uri);
-        virStorageVolFree(all[i]);
+        vir.StorageVolFree(all[i]);
     }
     free(all);
-    virStoragePoolFree(pool);
+    vir.StoragePoolFree(pool);
     return rc;
 }

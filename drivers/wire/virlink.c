@@ -1,0 +1,213 @@
+/* One lock for all links: it is held for moments, never during a call that leaves this process. The attempts
+ * own themselves: a link that gives one up forgets it, and it closes what it may still get. */
+#include "virlink.h"
+
+#include <errno.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define KEEPALIVE_INTERVAL 2                /* seconds; a dead daemon is noticed after */
+#define KEEPALIVE_COUNT    3                /* this many of them */
+#define ATTEMPT_MAX        (60 * AS_SECOND) /* after that another one is made beside it; twice as long */
+#define GIVEN_UP_MAX       10               /* after each that was given up, this often */
+#define STACK_BYTES        ((size_t)1 << 20)
+
+struct virlink_attempt {
+    char *uri;
+    as_time begun;
+    bool done, forgotten; /* forgotten: nobody waits for it any more */
+    virConnectPtr conn;
+    struct as_error err;
+};
+
+static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+static pthread_cond_t ended = PTHREAD_COND_INITIALIZER;
+
+bool virlink_uri_ok(const char *uri)
+{
+    size_t scheme = strspn(uri, "abcdefghijklmnopqrstuvwxyz0123456789+");
+    for (const char *c = uri; *c; c++)
+        if ((unsigned char)*c <= ' ' || *c == 0x7f)
+            return false;
+    return scheme > 0 && strncmp(uri + scheme, "://", 3) == 0 && strlen(uri) > scheme + 3;
+}
+
+/* --- an attempt ----------------------------------------------------------------------------------------- */
+
+static void free_attempt(struct virlink_attempt *a)
+{
+    free(a->uri);
+    free(a);
+}
+
+static void connect_refused(struct virlink_attempt *a)
+{
+    const virError *e = vir.GetLastError();
+    int code = e ? e->code : VIR_ERR_OK, number = e ? e->int1 : 0;
+    virlib_refused(a->uri, false, "connecting", &a->err);
+    switch (code) {
+    case VIR_ERR_AUTH_FAILED:
+    case VIR_ERR_AUTH_CANCELLED:
+    case VIR_ERR_AUTH_UNAVAILABLE: a->err.rc = AS_EAUTH; break;
+    case VIR_ERR_NO_CONNECT:
+    case VIR_ERR_INVALID_ARG:
+    case VIR_ERR_CONFIG_UNSUPPORTED: a->err.rc = AS_EINVAL; break;
+    default: a->err.rc = code == VIR_ERR_SYSTEM_ERROR && number == EACCES ? AS_EAUTH : AS_EAGAIN;
+    }
+}
+
+static void *run_attempt(void *data)
+{
+    struct virlink_attempt *a = data;
+    virConnectPtr conn = vir.ConnectOpen(a->uri);
+    if (!conn)
+        connect_refused(a);
+    else
+        vir.ConnectSetKeepAlive(conn, KEEPALIVE_INTERVAL, KEEPALIVE_COUNT); /* not every driver can */
+    pthread_mutex_lock(&lock);
+    bool forgotten = a->forgotten;
+    a->conn = conn;
+    a->done = true;
+    pthread_cond_broadcast(&ended);
+    pthread_mutex_unlock(&lock);
+    if (!forgotten)
+        return NULL;
+    if (conn)
+        vir.ConnectClose(conn);
+    free_attempt(a);
+    return NULL;
+}
+
+static bool run_detached(struct virlink_attempt *a)
+{
+    pthread_attr_t attr;
+    pthread_t thread;
+    sigset_t all, before;
+    if (pthread_attr_init(&attr) != 0)
+        return false;
+    pthread_attr_setdetachstate(&attr, PTHREAD_CREATE_DETACHED);
+    pthread_attr_setstacksize(&attr, STACK_BYTES);
+    sigfillset(&all);
+    pthread_sigmask(SIG_SETMASK, &all, &before);
+    bool ok = pthread_create(&thread, &attr, run_attempt, a) == 0;
+    pthread_sigmask(SIG_SETMASK, &before, NULL);
+    pthread_attr_destroy(&attr);
+    return ok;
+}
+
+/* Called with the lock. */
+static int begin_attempt(struct virlink *l, struct as_error *err)
+{
+    struct virlink_attempt *a = calloc(1, sizeof *a);
+    if (!a || !(a->uri = strdup(l->uri))) {
+        free(a);
+        return as_fail(err, AS_ENOMEM, "out of memory for connecting to %.60s", l->uri);
+    }
+    a->begun = as_clock_monotonic();
+    if (!run_detached(a)) {
+        free_attempt(a);
+        return as_fail(err, AS_EAGAIN, "no thread can be started for connecting to %.60s", l->uri);
+    }
+    l->attempt = a;
+    return AS_OK;
+}
+
+/* --- the link ------------------------------------------------------------------------------------------- */
+
+/* Called with the lock. Takes what an ended attempt has brought. */
+static int end_attempt(struct virlink *l, struct as_error *err)
+{
+    struct virlink_attempt *a = l->attempt;
+    l->attempt = NULL;
+    l->given_up = 0;
+    l->conn = a->conn;
+    int rc = a->conn ? AS_OK : as_fail(err, a->err.rc, "%s", a->err.msg);
+    free_attempt(a);
+    return rc;
+}
+
+/* Called with the lock. It keeps its thread until libvirt lets it go: that is why a host that hangs for days must
+ * not be tried anew every minute. */
+static void forget_attempt(struct virlink *l)
+{
+    if (l->attempt && l->attempt->done) {
+        struct as_error unused;
+        end_attempt(l, &unused);
+    } else if (l->attempt) {
+        l->attempt->forgotten = true;
+        l->attempt = NULL;
+    }
+}
+
+/* Called with the lock. */
+static bool takes_for_ever(const struct virlink *l)
+{
+    return l->attempt && !l->attempt->done &&
+           as_clock_monotonic() - l->attempt->begun > ATTEMPT_MAX << l->given_up;
+}
+
+/* Called with the lock, which it lets go while it waits. */
+static int connect_by(struct virlink *l, as_time deadline, struct as_error *err)
+{
+    const struct timespec until = { .tv_sec = deadline / AS_SECOND,
+                                    .tv_nsec = deadline % AS_SECOND * 1000000 };
+    if (takes_for_ever(l)) {
+        forget_attempt(l);
+        l->given_up += l->given_up < GIVEN_UP_MAX;
+    }
+    while (!l->conn) {
+        int rc = AS_OK;
+        if (!l->attempt)
+            rc = begin_attempt(l, err);
+        else if (l->attempt->done)
+            rc = end_attempt(l, err);
+        else if (pthread_cond_clockwait(&ended, &lock, CLOCK_MONOTONIC, &until) != 0)
+            rc = as_fail(err, AS_EAGAIN, "%.60s does not answer: look whether its libvirtd hangs", l->uri);
+        if (rc != AS_OK)
+            return rc;
+    }
+    return AS_OK;
+}
+
+void virlink_init(struct virlink *l, const char *uri)
+{
+    *l = (struct virlink){ .uri = uri };
+}
+
+void virlink_fini(struct virlink *l)
+{
+    pthread_mutex_lock(&lock);
+    forget_attempt(l);
+    virConnectPtr conn = l->conn;
+    l->conn = NULL;
+    pthread_mutex_unlock(&lock);
+    if (conn)
+        vir.ConnectClose(conn);
+}
+
+int virlink_get(struct virlink *l, as_time deadline, virConnectPtr *out, struct as_error *err)
+{
+    struct as_error own;
+    err = err ? err : &own;
+    int rc = virlib_load(err);
+    if (rc != AS_OK)
+        return rc;
+    vir.ResetLastError();
+    virConnectPtr dead = NULL;
+    pthread_mutex_lock(&lock);
+    if (l->conn && vir.ConnectIsAlive(l->conn) != 1) {
+        dead = l->conn;
+        l->conn = NULL;
+    }
+    rc = connect_by(l, deadline, err);
+    if (rc == AS_OK) {
+        vir.ConnectRef(l->conn);
+        *out = l->conn;
+    }
+    pthread_mutex_unlock(&lock);
+    if (dead)
+        vir.ConnectClose(dead);
+    return rc;
+}
