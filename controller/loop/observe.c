@@ -9,7 +9,7 @@
 #include "../runtime/log.h"
 #include "plan.h"
 
-#define POOL_FAST 200 /* ms between lists of a balancer while some member is on its way */
+#define POOL_FAST 100 /* ms between lists of a balancer while some member is on its way */
 
 /* --- sources --------------------------------------------------------------------------------------- */
 
