@@ -16,24 +16,50 @@ static void add_score(struct score *to, const struct score *s)
         a[k] += b[k];
 }
 
+static void add_parts(struct outcome *to, const struct outcome *o)
+{
+    to->over_percent += o->over_percent;
+    to->lost_percent += o->lost_percent;
+    to->miss_minutes += o->miss_minutes;
+    to->p50 += o->p50;
+    to->p95 += o->p95;
+    to->p99 += o->p99;
+    to->adaptations += o->adaptations;
+    to->hours += o->hours;
+    to->pain += o->pain;
+}
+
+void outcome_fini(struct outcome *o)
+{
+    free(o->pains);
+    o->pains = NULL;
+}
+
+void outcome_sum(struct outcome *to, const struct outcome *o)
+{
+    add_score(&to->at100, &o->at100);
+    add_score(&to->at70, &o->at70);
+    add_parts(to, o);
+}
+
 void outcome_add(struct outcome *o, const struct contest *c, const struct replay *r)
 {
-    struct score s;
     const struct tier *t = &r->tier;
-    double all = t->served + t->lost;
-    score_elasticity(r->demand, r->supply, r->count, r->step_s, c->max, &s);
-    add_score(&o->at100, &s);
-    score_elasticity(r->demand70, r->supply, r->count, r->step_s, c->max, &s);
-    add_score(&o->at70, &s);
-    o->over_percent += all > 0 ? 100 * t->over / all : 0;
-    o->lost_percent += all > 0 ? 100 * t->lost / all : 0;
-    o->miss_minutes += (double)r->miss_minutes;
-    o->p50 += tier_quantile(t, 0.5);
-    o->p95 += tier_quantile(t, 0.95);
-    o->p99 += tier_quantile(t, 0.99);
-    o->adaptations += (double)(r->outs + r->ins);
-    o->hours += r->instance_hours;
-    o->pain += r->instance_hours + c->price * (double)r->miss_minutes;
+    double all = t->served + t->lost, missed = (double)t->missed;
+    struct outcome one = { .over_percent = all > 0 ? 100 * t->over / all : 0,
+                           .lost_percent = all > 0 ? 100 * t->lost / all : 0,
+                           .miss_minutes = missed,
+                           .p50 = tier_quantile(t, 0.5),
+                           .p95 = tier_quantile(t, 0.95),
+                           .p99 = tier_quantile(t, 0.99),
+                           .adaptations = (double)(r->outs + r->ins),
+                           .hours = r->instance_hours,
+                           .pain = r->instance_hours + c->price * missed };
+    score_elasticity(r->demand, r->supply, r->count, r->step_s, c->max, &one.at100);
+    score_elasticity(r->demand70, r->supply, r->count, r->step_s, c->max, &one.at70);
+    outcome_sum(o, &one);
+    if (o->pains && o->pain_count < (size_t)c->seeds)
+        o->pains[o->pain_count++] = one.pain;
     if (!*o->violation)
         memcpy(o->violation, r->violation, sizeof o->violation);
 }
@@ -51,20 +77,47 @@ void outcome_mean(struct outcome *o, int seeds)
     }
 }
 
+static double wins(const struct outcome *a, const struct outcome *b)
+{
+    const double mine[] = { a->at100.theta_u, a->at100.theta_o, a->at100.tau_u,
+                            a->at100.tau_o,   a->at100.upsilon, a->over_percent };
+    const double other[] = { b->at100.theta_u, b->at100.theta_o, b->at100.tau_u,
+                             b->at100.tau_o,   b->at100.upsilon, b->over_percent };
+    const size_t n = sizeof mine / sizeof *mine;
+    double won = 0;
+    for (size_t k = 0; k < n; k++)
+        won += mine[k] < other[k] ? 1 : mine[k] > other[k] ? 0 : 0.5;
+    return won / (double)n;
+}
+
+void outcome_compete(struct outcome *all, size_t count)
+{
+    for (size_t k = 0; k < count; k++) {
+        double won = 0;
+        for (size_t j = 0; j < count; j++)
+            won += j == k ? 0 : wins(&all[k], &all[j]);
+        all[k].kappa = count > 1 ? 100 * won / (double)(count - 1) : 0;
+    }
+}
+
 void print_outcomes(FILE *out, const struct contest *c, const struct outcome *all, size_t count)
 {
     int wide = 12;
     for (size_t k = 0; k < count; k++)
         wide = (int)strlen(all[k].name) > wide ? (int)strlen(all[k].name) : wide;
-    fprintf(out, "%-*s %7s %7s %6s %6s %6s %7s %6s %6s %7s %6s %7s %6s %9s %9s %7s %7s\n", wide, "policy",
-            "thetaU%", "thetaO%", "tauU%", "tauO%", "ups%", "jitter", "sig5", "sig5@70", ">SLO%", "missm",
-            "p95", "adapt", "inst-h", "pain", "cost/or", "pain/or");
+    fprintf(out, "%-*s %7s %7s %6s %6s %6s %7s %6s %6s %6s %7s %6s %7s %6s %9s %9s %7s %7s\n", wide, "policy",
+            "thetaU%", "thetaO%", "tauU%", "tauO%", "ups%", "jitter", "sig5", "kappa%", "sig5@70", ">SLO%",
+            "missm", "p95", "adapt", "inst-h", "pain", "cost/or", "pain/or");
     for (size_t k = 0; k < count; k++) {
         const struct outcome *o = &all[k];
+        char kappa[16] = "-";
+        if (o->pains) /* the yardsticks do not compete */
+            snprintf(kappa, sizeof kappa, "%.1f", o->kappa);
         fprintf(out,
-                "%-*s %7.2f %7.2f %6.2f %6.2f %6.2f %7.3f %6.1f %6.1f %7.3f %6.1f %6.0fms %6.0f %9.1f %9.1f",
+                "%-*s %7.2f %7.2f %6.2f %6.2f %6.2f %7.3f %6.1f %6s %6.1f %7.3f %6.1f %6.0fms %6.0f %9.1f "
+                "%9.1f",
                 wide, o->name, o->at100.theta_u, o->at100.theta_o, o->at100.tau_u, o->at100.tau_o,
-                o->at100.upsilon, o->at100.jitter, o->at100.sigma5, o->at70.sigma5, o->over_percent,
+                o->at100.upsilon, o->at100.jitter, o->at100.sigma5, kappa, o->at70.sigma5, o->over_percent,
                 o->miss_minutes, o->p95 * 1000, o->adaptations, o->hours, o->pain);
         if (o->pain_ratio > 0)
             fprintf(out, " %7.3f %7.3f\n", o->cost_ratio, o->pain_ratio);
@@ -76,8 +129,8 @@ void print_outcomes(FILE *out, const struct contest *c, const struct outcome *al
     }
     fprintf(out,
             "\npain = instance-hours + %g per missed minute (over 1 %% of requests beyond %g ms); boots are "
-            "paid; "
-            "missm: missed minutes; /or: against the oracle\n",
+            "paid; missm: missed minutes; /or: against the oracle;\nkappa: won of all comparisons with the "
+            "other policies in theta, tau, upsilon and >SLO\n",
             c->price, c->params.tier.slo_s * 1000);
 }
 
@@ -121,6 +174,10 @@ static cJSON *outcome_json(const struct outcome *o)
     put_score(j, "demand_at_70", &o->at70);
     for (size_t k = 0; k < sizeof all / sizeof *all; k++)
         cJSON_AddNumberToObject(j, all[k].name, all[k].v);
+    if (o->pains) {
+        cJSON_AddNumberToObject(j, "kappa_percent", o->kappa);
+        cJSON_AddItemToObject(j, "pain_by_seed", cJSON_CreateDoubleArray(o->pains, (int)o->pain_count));
+    }
     cJSON_AddStringToObject(j, "violation", o->violation);
     return j;
 }

@@ -397,6 +397,9 @@ static int run_seeds(struct contest *c, const char *spec, struct progress *p, st
     struct cfg_hold *hold = load_contestant(c, spec, err);
     uint64_t first = c->params.seed;
     int rc = hold ? AS_OK : AS_EINVAL;
+    o->pains = calloc((size_t)c->seeds, sizeof *o->pains);
+    if (rc == AS_OK && !o->pains)
+        rc = as_fail(err, AS_ENOMEM, "out of memory");
     snprintf(o->name, sizeof o->name, "%s", spec ? spec : c->group ? c->group : "as configured");
     p->name = o->name;
     for (int s = 0; rc == AS_OK && s < c->seeds; s++, p->done++) {
@@ -417,47 +420,103 @@ static int run_seeds(struct contest *c, const char *spec, struct progress *p, st
     return rc;
 }
 
-/* The yardsticks: the oracle, and a fixed fleet of the mean demand as reference of the speedup. */
-static int run_yardstick(struct contest *c, const struct replay *like, const double *supply, const char *name,
-                         struct outcome *o, struct as_error *err)
+/* A given supply as an outcome. */
+static int run_given(struct contest *c, struct replay_frame f, const double *supply, struct outcome *o,
+                     struct as_error *err)
 {
     struct replay r;
-    int rc = replay_supply(&c->params, supply, like->count, like->step_s, &r, err);
-    if (rc != AS_OK)
-        return rc;
-    memcpy(r.demand, like->demand, like->count * sizeof *r.demand);
-    memcpy(r.demand70, like->demand70, like->count * sizeof *r.demand70);
-    snprintf(o->name, sizeof o->name, "%s", name);
-    outcome_add(o, c, &r);
+    int rc = replay_given(&c->params, f, supply, &r, err);
+    if (rc == AS_OK)
+        outcome_add(o, c, &r);
     replay_fini(&r);
-    return AS_OK;
+    return rc;
 }
 
+/* The oracle knows what will arrive, and is spared failing launches. Where arrivals are drawn around the load it may
+ * be ready for the load or for each chance of it, whichever hurts less. */
+static int run_oracle(struct contest *c, const struct replay *load, struct replay_frame f,
+                      struct outcome *sum, struct as_error *err)
+{
+    const double *demands[] = { load->demand, load->needed };
+    struct outcome best = { 0 };
+    int rc = AS_OK;
+    for (size_t k = 0; rc == AS_OK && k < (c->params.poisson ? 2 : 1); k++) {
+        struct outcome o = { 0 };
+        double *supply = replay_oracle(demands[k], load->count, f.step_s, c->params.boot_s);
+        rc = supply ? run_given(c, f, supply, &o, err) : as_fail(err, AS_ENOMEM, "out of memory");
+        free(supply);
+        if (k == 0 || o.pain < best.pain)
+            best = o;
+    }
+    outcome_sum(sum, &best);
+    return rc;
+}
+
+/* A fixed fleet of the mean demand: the reference of the speedup. */
+static int run_fixed(struct contest *c, const struct replay *load, struct replay_frame f, struct outcome *sum,
+                     struct as_error *err)
+{
+    double *supply = malloc((load->count ? load->count : 1) * sizeof *supply), all = 0;
+    if (!supply)
+        return as_fail(err, AS_ENOMEM, "out of memory");
+    for (size_t i = 0; i < load->count; i++)
+        all += load->demand[i];
+    for (size_t i = 0; i < load->count; i++)
+        supply[i] = floor(all / (double)load->count + 0.5);
+    int rc = run_given(c, f, supply, sum, err);
+    free(supply);
+    return rc;
+}
+
+/* The yardsticks meet the same arrivals as the contestants, seed by seed. */
 static int run_yardsticks(struct contest *c, const char *spec, struct outcome *oracle, struct outcome *fixed,
                           struct as_error *err)
 {
     struct cfg_hold *hold = load_contestant(c, spec, err);
-    struct replay like;
+    uint64_t first = c->params.seed;
+    int rc = hold ? AS_OK : AS_EINVAL, seeds = c->params.poisson ? c->seeds : 1;
     if (!hold)
-        return AS_EINVAL;
-    struct replay_params quiet = c->params;
-    quiet.progress = NULL;
-    int rc = replay_run(hold, &quiet, &like, err);
-    cfg_hold_put(hold);
-    if (rc != AS_OK)
         return rc;
-    double *supply = replay_oracle(like.demand, like.count, like.step_s, c->params.boot_s), sum = 0;
-    for (size_t i = 0; i < like.count; i++)
-        sum += like.demand[i];
-    rc = supply ? run_yardstick(c, &like, supply, "oracle", oracle, err)
-                : as_fail(err, AS_ENOMEM, "out of memory");
-    for (size_t i = 0; rc == AS_OK && i < like.count; i++)
-        supply[i] = floor(sum / (double)like.count + 0.5);
-    if (rc == AS_OK)
-        rc = run_yardstick(c, &like, supply, "static mean", fixed, err);
-    free(supply);
-    replay_fini(&like);
+    const struct cfg *cfg = cfg_of(hold);
+    struct replay_frame f = { cfg->groups[0].min, cfg->groups[0].max, (double)cfg->interval / 1000.0 };
+    snprintf(oracle->name, sizeof oracle->name, "oracle");
+    snprintf(fixed->name, sizeof fixed->name, "static mean");
+    for (int s = 0; rc == AS_OK && s < seeds; s++) {
+        struct replay load;
+        c->params.seed = first + (uint64_t)s;
+        rc = replay_given(&c->params, f, NULL, &load, err);
+        rc = rc == AS_OK ? run_oracle(c, &load, f, oracle, err) : rc;
+        rc = rc == AS_OK ? run_fixed(c, &load, f, fixed, err) : rc;
+        replay_fini(&load);
+    }
+    c->params.seed = first;
+    cfg_hold_put(hold);
+    outcome_mean(oracle, seeds);
+    outcome_mean(fixed, seeds);
     return rc;
+}
+
+static void compare(struct outcome *all, size_t n)
+{
+    const struct outcome *oracle = &all[n], *fixed = &all[n + 1];
+    for (size_t k = 0; k < n + 2; k++) {
+        all[k].cost_ratio = oracle->hours > 0 ? all[k].hours / oracle->hours : 0;
+        all[k].pain_ratio = oracle->pain > 0 ? all[k].pain / oracle->pain : 0;
+        all[k].speedup = score_speedup(&all[k].at100, &fixed->at100);
+    }
+    outcome_compete(all, n);
+}
+
+static int print_all(const struct contest *c, const struct outcome *all, size_t count)
+{
+    if (c->json)
+        return print_outcomes_json(c, all, count) ? AS_EIO : AS_OK;
+    printf("%s: %zu samples every %g s (%zu missing ones held), peak %g/s x %.4g, %d seeds from %llu, boot "
+           "%g s\n\n",
+           c->trace_path, c->trace.count, c->trace.step_s, c->trace.held, trace_peak(&c->trace),
+           c->params.scale, c->seeds, (unsigned long long)c->params.seed, c->params.boot_s);
+    print_outcomes(stdout, c, all, count);
+    return AS_OK;
 }
 
 static int run_all(struct arguments *a, struct as_error *err)
@@ -476,21 +535,13 @@ static int run_all(struct arguments *a, struct as_error *err)
         rc = run_yardsticks(&a->c, a->c.config ? NULL : a->specs[0], &all[n], &all[n + 1], err);
     if (a->c.params.progress)
         fprintf(stderr, "\r%72s\r", "");
-    if (rc != AS_OK)
-        return rc;
-    for (size_t k = 0; k < n + 2; k++) {
-        all[k].cost_ratio = all[n].hours > 0 ? all[k].hours / all[n].hours : 0;
-        all[k].pain_ratio = all[n].pain > 0 ? all[k].pain / all[n].pain : 0;
-        all[k].speedup = score_speedup(&all[k].at100, &all[n + 1].at100);
+    if (rc == AS_OK) {
+        compare(all, n);
+        rc = print_all(&a->c, all, n + 2);
     }
-    if (a->c.json)
-        return print_outcomes_json(&a->c, all, n + 2) ? AS_EIO : AS_OK;
-    printf("%s: %zu samples every %g s (%zu missing ones held), peak %g/s x %.4g, %d seeds from %llu, boot "
-           "%g s\n\n",
-           a->c.trace_path, a->c.trace.count, a->c.trace.step_s, a->c.trace.held, trace_peak(&a->c.trace),
-           a->c.params.scale, a->c.seeds, (unsigned long long)a->c.params.seed, a->c.params.boot_s);
-    print_outcomes(stdout, &a->c, all, n + 2);
-    return AS_OK;
+    for (size_t k = 0; k < n; k++)
+        outcome_fini(&all[k]);
+    return rc;
 }
 
 int command_simulate(int argc, char **argv)

@@ -106,13 +106,14 @@ static void close_round(struct engine *e, struct source *s)
     s->fresh_round = false;
     for (size_t k = 0; k < s->binding_count; k++) {
         struct binding *b = s->bindings[k];
-        bool partial = false, new_part = false;
+        bool partial = false;
+        as_time newest = 0;
         double v;
         for (size_t f = 0; f < s->feed_count; f++)
-            new_part = new_part || b->parts[f].at > b->merged_at;
-        if (new_part && merge_parts(s, b, e->now, &v, &partial)) {
-            b->merged_at = e->now;
-            series_push(b->series, e->now, v, partial);
+            newest = b->parts[f].at > newest ? b->parts[f].at : newest;
+        if (newest > b->merged_at && merge_parts(s, b, e->now, &v, &partial)) {
+            b->merged_at = newest;
+            series_push(b->series, newest, v, partial);
             roll_up(e, b, v);
             s->minutes_wait = s->minutes_wait || b->closed.count;
         }
@@ -233,7 +234,7 @@ void observe_polled(struct engine *e, struct op *op)
     if (s->round_open > 0)
         s->round_open--;
     feed_state(e, s, f, op);
-    op->submitted = e->now; /* the values are of now, as far as anybody can tell */
+    op->submitted = op->measured ? op->measured : e->now;
     if (op->rc == AS_OK)
         take_samples(s, f, op);
     if (s->round_open == 0)

@@ -35,6 +35,7 @@ struct op {
     struct instance *inst;   /* NULL for lists, polls and orphans                                     */
     int index;               /* feed, host or pool                                                    */
     as_time submitted, deadline;
+    as_time measured;        /* POLL: when its values held; 0: when they came, as no driver can tell   */
     struct as_instance target; /* id, revision (CREATE); all (DESTROY); address and port (PROBE)      */
     struct as_member member;   /* ADMIT, DRAIN, EVICT, WEIGHT                                          */
     const struct cfg_health *health; /* PROBE                                                         */

@@ -6,11 +6,10 @@
 #include <string.h>
 
 #include "../config/loader.h"
-#include "replay.h"
+#include "replay_parts.h"
 
-#define START        ((as_time)1000000)
-#define SAMPLES_MOST 50000 /* steps whose response times are looked at */
-#define DELAY_MOST   1024
+#define START      ((as_time)1000000)
+#define DELAY_MOST 1024
 
 struct box {
     char id[AS_ID_MAX], revision[AS_REVISION_MAX];
@@ -35,41 +34,26 @@ struct world_state {
     struct engine *engine;
     struct replay *out;
     as_time now, accounted;
-    uint64_t random;
+    struct chance chance;
+    struct load load;
     struct box *boxes;
     struct due *queue; /* sorted by time */
     struct measured ring[DELAY_MOST];
     size_t ring_count;
     size_t sample_every;
-    double *carries; /* by n instances */
-    double minute_over, minute_all;
-    int minute_steps;
 };
 
 /* --- chance -------------------------------------------------------------------------------------------- */
 
-static uint64_t draw(struct world_state *w)
-{
-    w->random ^= w->random >> 12;
-    w->random ^= w->random << 25;
-    w->random ^= w->random >> 27;
-    return w->random * 2685821657736338717u;
-}
-
 static double unit(struct world_state *w)
 {
-    return ((double)(draw(w) >> 11) + 0.5) / 9007199254740992.0;
-}
-
-static double normal(struct world_state *w)
-{
-    double u = unit(w), v = unit(w);
-    return sqrt(-2 * log(u)) * cos(6.283185307179586 * v);
+    return chance_unit(&w->chance);
 }
 
 static uint32_t random_u32(void *arg)
 {
-    return (uint32_t)(draw(arg) >> 32);
+    struct world_state *w = arg;
+    return (uint32_t)(chance_draw(&w->chance) >> 32);
 }
 
 static double boot_time(struct world_state *w)
@@ -77,31 +61,10 @@ static double boot_time(struct world_state *w)
     const struct replay_params *p = w->p;
     if (p->boot_count)
         return p->boots[(size_t)(unit(w) * (double)p->boot_count) % p->boot_count];
-    return p->boot_sigma > 0 ? p->boot_s * exp(p->boot_sigma * normal(w)) : p->boot_s;
-}
-
-/* Arrivals of a step: Poisson, by its normal limit where that is indistinguishable. */
-static double arrivals(struct world_state *w, double mean)
-{
-    if (!w->p->poisson || mean <= 0)
-        return mean;
-    if (mean > 500)
-        return fmax(0, floor(mean + sqrt(mean) * normal(w) + 0.5));
-    double limit = exp(-mean), product = unit(w);
-    int n = 0;
-    while (product > limit && n < 2000) {
-        product *= unit(w);
-        n++;
-    }
-    return n;
+    return p->boot_sigma > 0 ? p->boot_s * exp(p->boot_sigma * chance_normal(&w->chance)) : p->boot_s;
 }
 
 /* --- the tier, step by step ------------------------------------------------------------------------------ */
-
-static double load_at(const struct replay_params *p, as_time now)
-{
-    return p->scale * trace_at(p->trace, (double)(now - START) / 1000.0 * p->speed, p->between);
-}
 
 static int count_up(const struct world_state *w)
 {
@@ -111,81 +74,26 @@ static int count_up(const struct world_state *w)
     return n;
 }
 
-static void end_minute(struct world_state *w)
-{
-    w->out->minutes++;
-    w->out->miss_minutes += w->minute_all > 0 && w->minute_over > 0.01 * w->minute_all;
-    w->minute_over = w->minute_all = 0;
-}
-
-/* The least number of instances that carries the rate within the SLO: by bisection in what n of them carry. */
-static double demand_for(const struct world_state *w, const struct cfg_group *g, double rate)
-{
-    int low = g->min > 1 ? g->min : 1, high = g->max;
-    while (low < high) {
-        int mid = low + (high - low) / 2;
-        if (w->carries[mid] >= rate)
-            high = mid;
-        else
-            low = mid + 1;
-    }
-    return low;
-}
-
-static double demand_at_70(const struct replay_params *p, const struct cfg_group *g, double rate)
-{
-    double n = ceil(rate / (p->tier.capacity * 0.7) - 1e-9);
-    return n < g->min ? g->min : n > g->max ? g->max : n < 1 ? 1 : n;
-}
-
-static int measure_capacity(struct world_state *w, const struct cfg_group *g)
-{
-    w->carries = calloc((size_t)g->max + 1, sizeof *w->carries);
-    for (int n = 1; w->carries && n <= g->max; n++)
-        w->carries[n] = tier_carries(&w->p->tier, n);
-    return w->carries ? AS_OK : AS_ENOMEM;
-}
-
-static void note_minutes(struct world_state *w, const struct tier_step *s, double dt)
-{
-    double left = dt;
-    while (left > 1e-9) { /* a step may be longer than a minute */
-        double part = left < 60 ? left : 60;
-        w->minute_over += s->over * part / dt;
-        w->minute_all += (s->served + s->lost) * part / dt;
-        left -= part;
-        w->minute_steps += (int)(part * 1000 + 0.5);
-        if (w->minute_steps >= 60000) {
-            end_minute(w);
-            w->minute_steps = 0;
-        }
-    }
-}
-
 /* Lets the load of one control interval happen to what serves now. */
-static void account(struct world_state *w, const struct cfg_group *g, as_time until)
+static void account(struct world_state *w, as_time until)
 {
     struct replay *out = w->out;
     double dt = (double)(until - w->accounted) / 1000.0;
     if (dt <= 0)
         return;
-    double rate = load_at(w->p, w->accounted + (until - w->accounted) / 2);
+    struct load_step l = load_step(&w->load, (double)(w->accounted - START) / 1000 + dt / 2, dt);
     int up = count_up(w), footprint = group_footprint(w->engine->groups);
     struct tier_step s;
-    double arrived = arrivals(w, rate * dt);
-    tier_run(&out->tier, arrived / dt, up, dt, out->count % w->sample_every == 0, &s);
-    note_minutes(w, &s, dt);
+    tier_run(&out->tier, l.arrived, up, dt, out->count % w->sample_every == 0, &s);
     out->instance_hours += footprint * dt / 3600;
-    out->load[out->count] = rate;
-    out->demand[out->count] = demand_for(w, g, rate);
-    out->demand70[out->count] = demand_at_70(w->p, g, rate);
+    replay_note(out, &l);
     out->supply[out->count] = up;
     out->footprint[out->count++] = footprint;
     double used = w->p->db_per_instance * up;
     w->ring[w->ring_count++ % DELAY_MOST] =
-        (struct measured){ until,       arrived / dt, s.served / dt,
-                           s.in_system, s.queued,     s.mean_s * 1000,
-                           s.lost / dt, up,           fmax(0, w->p->db_connections - used),
+        (struct measured){ until,       l.arrived, s.served / dt,
+                           s.in_system, s.queued,  s.mean_s * 1000,
+                           s.lost / dt, up,        fmax(0, w->p->db_connections - used),
                            used };
     w->accounted = until;
 }
@@ -261,6 +169,7 @@ static void answer_poll(struct world_state *w, struct op *op)
         op->rc = (enum as_rc)as_fail(&op->err, AS_EAGAIN, "simulated: no answer");
         return;
     }
+    op->measured = m->at;
     for (size_t k = 0; k < op->source->binding_count; k++) {
         const struct binding *b = op->source->bindings[k];
         double v;
@@ -380,26 +289,6 @@ static void unbind(void *arg, void *port)
 
 /* --- the run --------------------------------------------------------------------------------------------------- */
 
-static int results(struct replay *out, size_t steps)
-{
-    out->load = calloc(steps, sizeof(double));
-    out->demand = calloc(steps, sizeof(double));
-    out->demand70 = calloc(steps, sizeof(double));
-    out->supply = calloc(steps, sizeof(double));
-    out->footprint = calloc(steps, sizeof(double));
-    return out->load && out->demand && out->demand70 && out->supply && out->footprint ? AS_OK : AS_ENOMEM;
-}
-
-void replay_fini(struct replay *r)
-{
-    free(r->load);
-    free(r->demand);
-    free(r->demand70);
-    free(r->supply);
-    free(r->footprint);
-    *r = (struct replay){ 0 };
-}
-
 static void watch(struct world_state *w, const struct group *g)
 {
     if (*w->out->violation)
@@ -448,7 +337,7 @@ static void run(struct world_state *w, struct engine *e, as_time end)
         w->now = next < end ? next : end;
         die(w);
         if (w->now >= boundary) {
-            account(w, g->cfg, w->now);
+            account(w, w->now);
             if (w->p->progress && w->out->count % 4096 == 0)
                 w->p->progress(w->p->arg, (double)w->out->count / (double)total);
         }
@@ -478,11 +367,6 @@ static void drop_queue(struct world_state *w)
     }
 }
 
-static size_t steps_of(const struct replay_params *p, double step_s)
-{
-    return (size_t)((double)p->trace->count * p->trace->step_s / p->speed / step_s);
-}
-
 int replay_run(struct cfg_hold *hold, const struct replay_params *p, struct replay *out, struct as_error *err)
 {
     const struct cfg *c = cfg_of(hold);
@@ -490,10 +374,11 @@ int replay_run(struct cfg_hold *hold, const struct replay_params *p, struct repl
     struct journal *j = NULL;
     struct engine *e = NULL;
     double step_s = (double)c->interval / 1000.0;
-    size_t steps = steps_of(p, step_s);
-    *out = (struct replay){ .step_s = step_s };
-    if (!w || steps == 0 || results(out, steps + 1) != AS_OK) {
+    size_t steps = replay_steps(p, step_s);
+    *out = (struct replay){ .step_s = step_s, .steps = steps };
+    if (!w || steps == 0 || replay_results(out) != AS_OK) {
         free(w);
+        replay_fini(out);
         return steps ? as_fail(err, AS_ENOMEM, "out of memory")
                      : as_fail(err, AS_EINVAL, "the trace is shorter than one control interval");
     }
@@ -501,8 +386,8 @@ int replay_run(struct cfg_hold *hold, const struct replay_params *p, struct repl
                                .out = out,
                                .now = START,
                                .accounted = START,
-                               .random = p->seed * 6364136223846793005u + 1442695040888963407u,
-                               .sample_every = steps / SAMPLES_MOST + 1 };
+                               .chance = chance_new(p->seed, 0),
+                               .sample_every = steps / REPLAY_SAMPLES + 1 };
     tier_init(&out->tier, &p->tier);
     struct world world = { .arg = w,
                            .act = true,
@@ -521,10 +406,10 @@ int replay_run(struct cfg_hold *hold, const struct replay_params *p, struct repl
         rc = check_series(e, p, err);
     }
     if (rc == AS_OK) {
-        rc = measure_capacity(w, e->groups->cfg);
+        rc = load_init(&w->load, p, e->groups->cfg->min, e->groups->cfg->max);
     }
     if (rc == AS_OK) {
-        open_shop(w, e, (int)demand_at_70(p, e->groups->cfg, load_at(p, START)));
+        open_shop(w, e, (int)load_demand_70(&w->load, load_rate(p, 0)));
         run(w, e, START + (as_time)steps * c->interval);
         out->outs = e->groups->scale_outs;
         out->ins = e->groups->scale_ins;
@@ -532,7 +417,7 @@ int replay_run(struct cfg_hold *hold, const struct replay_params *p, struct repl
     engine_free(e);
     drop_queue(w);
     journal_close(j);
-    free(w->carries);
+    load_fini(&w->load);
     free(w);
     if (rc == AS_ENOMEM)
         as_fail(err, AS_ENOMEM, "out of memory");
@@ -541,79 +426,7 @@ int replay_run(struct cfg_hold *hold, const struct replay_params *p, struct repl
     return rc;
 }
 
-/* --- yardsticks ------------------------------------------------------------------------------------------------- */
-
-struct reach { /* of a sliding window around a step; scratch: as long as the series */
-    size_t back, ahead, *scratch;
-};
-
-/* The highest or lowest of a window around each step. Each index enters and leaves the window once. */
-static void extreme(const double *a, double *out, size_t count, struct reach reach, bool highest)
-{
-    size_t from = 0, to = 0, next = 0, *window = reach.scratch;
-    for (size_t i = 0; i < count; i++) {
-        for (; next < count && next <= i + reach.ahead; next++) {
-            while (to > from && (highest ? a[window[to - 1]] <= a[next] : a[window[to - 1]] >= a[next]))
-                to--;
-            window[to++] = next;
-        }
-        while (window[from] + reach.back < i)
-            from++;
-        out[i] = a[window[from]];
-    }
-}
-
-double *replay_oracle(const double *demand, size_t count, double step_s, double boot_s)
-{
-    /* A boot costs as much as keeping an instance for so long: shorter gaps of the demand are bridged, and an
-     * instance serves from the very step that needs it. That is the closing of the demand: highest of the steps
-     * ahead, then lowest of those behind. */
-    double *supply = malloc((count ? count : 1) * sizeof *supply),
-           *high = malloc((count ? count : 1) * sizeof *high);
-    size_t *scratch = malloc((count ? count : 1) * sizeof *scratch);
-    size_t span = (size_t)(boot_s / step_s);
-    if (supply && high && scratch) {
-        extreme(demand, high, count, (struct reach){ .ahead = span, .scratch = scratch }, true);
-        extreme(high, supply, count, (struct reach){ .back = span, .scratch = scratch }, false);
-    } else {
-        free(supply);
-        supply = NULL;
-    }
-    free(high);
-    free(scratch);
-    return supply;
-}
-
-int replay_supply(const struct replay_params *p, const double *supply, size_t count, double step_s,
-                  struct replay *out, struct as_error *err)
-{
-    struct world_state *w = calloc(1, sizeof *w);
-    *out = (struct replay){ .step_s = step_s };
-    if (!w || results(out, count + 1) != AS_OK) {
-        free(w);
-        return as_fail(err, AS_ENOMEM, "out of memory");
-    }
-    *w = (struct world_state){ .p = p,
-                               .out = out,
-                               .random = p->seed * 6364136223846793005u + 1442695040888963407u };
-    tier_init(&out->tier, &p->tier);
-    for (size_t i = 0; i < count; i++) {
-        struct tier_step s;
-        double rate = load_at(p, START + (as_time)(((double)i + 0.5) * step_s * 1000));
-        double arrived = arrivals(w, rate * step_s), grown = i ? supply[i] - supply[i - 1] : 0;
-        tier_run(&out->tier, arrived / step_s, (int)supply[i], step_s, i % (count / SAMPLES_MOST + 1) == 0,
-                 &s);
-        note_minutes(w, &s, step_s);
-        out->load[i] = rate;
-        out->supply[i] = out->footprint[i] = supply[i];
-        out->instance_hours += supply[i] * step_s / 3600 + (grown > 0 ? grown * p->boot_s / 3600 : 0);
-        out->outs += grown > 0;
-        out->ins += grown < 0;
-    }
-    out->count = count;
-    free(w);
-    return AS_OK;
-}
+/* --- fitting a configuration ------------------------------------------------------------ */
 
 bool replay_prepare(struct cfg *c, const char *group)
 {

@@ -30,14 +30,14 @@ struct replay_params {
 };
 
 struct replay {                /* one value per control interval; freed with replay_fini                   */
-    size_t count;
+    size_t count, steps;       /* there are; there will be                                                 */
     double step_s;
     double *load;              /* offered, in requests a second                                            */
     double *demand, *demand70; /* instances that carry it at 100 % and at 70 % of capacity, within min, max */
+    double *needed;            /* instances that carry what really arrived: drawn around the load          */
     double *supply;            /* instances that served                                                    */
     double *footprint;         /* instances that were paid for                                             */
     struct tier tier;          /* totals and times                                                         */
-    size_t miss_minutes, minutes; /* minutes in which more than 1 % of the requests missed                 */
     double instance_hours;     /* paid, boots included                                                     */
     size_t outs, ins, launches, failures;
     char violation[200];       /* a guarantee that did not hold, or ""                                     */
@@ -53,10 +53,16 @@ void replay_fini(struct replay *r);
 bool replay_prepare(struct cfg *c, const char *group);
 
 /* What a perfect policy pays that knows the whole load but the same boot time: its supply per step, freed by the
- * caller. demand as in struct replay. */
+ * caller; NULL: out of memory. demand: per step, of what it shall be ready for. */
 double *replay_oracle(const double *demand, size_t count, double step_s, double boot_s);
-/* The same load served by a given supply: misses, times and cost into *out (no decisions are made). */
-int replay_supply(const struct replay_params *p, const double *supply, size_t count, double step_s, struct replay *out,
-                  struct as_error *err);
+
+struct replay_frame {
+    int min, max;
+    double step_s;
+};
+/* The same load served by a given supply per step: misses, times and cost into *out (no decisions are made, no launch
+ * fails). NULL: only what the load is and needs. */
+int replay_given(const struct replay_params *p, struct replay_frame f, const double *supply, struct replay *out,
+                 struct as_error *err);
 
 #endif

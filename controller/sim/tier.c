@@ -6,6 +6,7 @@
 #include "tier.h"
 
 #define BUSY_MOST  0.98  /* the small queue is stable below 1; what is beyond is the backlog's matter */
+#define MISSED     0.01  /* share of a minute's requests over the SLO that makes it a missed one */
 #define TIME_LEAST 0.001 /* scale of times: 1 ms to about 100 s */
 #define TIME_STEP  1.28
 
@@ -62,6 +63,23 @@ double tier_carries(const struct tier_params *p, int n)
     return low;
 }
 
+static void count_minutes(struct tier *t, const struct tier_step *s, double dt)
+{
+    double left = dt, all = s->served + s->lost;
+    while (left > 1e-9) { /* a step may be longer than a minute */
+        double rest = 60 - t->minute_s, part = left < rest ? left : rest;
+        t->minute_over += s->over * part / dt;
+        t->minute_all += all * part / dt;
+        t->minute_s += part;
+        left -= part;
+        if (t->minute_s < 60 - 1e-6)
+            continue;
+        t->minutes++;
+        t->missed += t->minute_all > 0 && t->minute_over > MISSED * t->minute_all;
+        t->minute_s = t->minute_over = t->minute_all = 0;
+    }
+}
+
 void tier_run(struct tier *t, double rate, int n, double dt, int sample, struct tier_step *out)
 {
     double full = n * t->p.capacity, before = t->backlog;
@@ -94,6 +112,7 @@ void tier_run(struct tier *t, double rate, int n, double dt, int sample, struct 
     t->served += out->served;
     t->lost += out->lost;
     t->over += out->over;
+    count_minutes(t, out, dt);
 }
 
 double tier_quantile(const struct tier *t, double q)

@@ -24,6 +24,8 @@ struct tier {
     double backlog;                        /* requests waiting beyond what the model's queue holds        */
     double arrived, served, lost, over;    /* totals; over: beyond the SLO, the lost ones included        */
     double tail[TIER_TIMES], tail_weight;  /* requests longer than each time of the scale                 */
+    size_t minutes, missed;                /* so far; missed: more than 1 % of its requests were over       */
+    double minute_s, minute_over, minute_all; /* of the minute under way                                  */
 };
 
 struct tier_step {

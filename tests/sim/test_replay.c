@@ -119,8 +119,9 @@ static void the_oracle_misses_nothing_and_costs_less_than_the_peak(void **state)
         assert_true(supply[i] >= like.demand[i]);
         peak = supply[i] > peak ? supply[i] : peak;
     }
-    assert_int_equal(replay_supply(&p, supply, like.count, like.step_s, &best, NULL), AS_OK);
-    assert_int_equal(best.miss_minutes, 0);
+    assert_int_equal(replay_given(&p, (struct replay_frame){ 1, 30, like.step_s }, supply, &best, NULL),
+                     AS_OK);
+    assert_int_equal((int)best.tier.missed, 0);
     assert_true(best.instance_hours < peak * 24 * 0.8);
     struct score s;
     score_elasticity(like.demand, supply, like.count, like.step_s, 30, &s);
@@ -152,6 +153,59 @@ static void a_longer_boot_never_helps(void **state)
     cfg_hold_put(hold);
 }
 
+static void everybody_meets_the_same_arrivals(void **state)
+{
+    (void)state;
+    struct kit k = { 0 };
+    struct cfg_hold *hold = fit(&k);
+    struct trace t = a_day();
+    struct replay_params p = usual(&t, 5);
+    struct replay calm, rough, given;
+    p.poisson = true;
+    assert_int_equal(replay_run(hold, &p, &calm, NULL), AS_OK);
+    p.boot_sigma = 0.5;
+    p.fail_launch = 0.2;
+    p.metric_loss = 0.1;
+    assert_int_equal(replay_run(hold, &p, &rough, NULL), AS_OK);
+    double *supply = replay_oracle(calm.needed, calm.count, calm.step_s, p.boot_s);
+    assert_non_null(supply);
+    assert_int_equal(replay_given(&p, (struct replay_frame){ 1, 30, calm.step_s }, supply, &given, NULL),
+                     AS_OK);
+    assert_memory_not_equal(calm.supply, rough.supply, calm.count * sizeof *calm.supply);
+    assert_memory_equal(&calm.tier.arrived, &rough.tier.arrived, sizeof(double));
+    assert_memory_equal(&calm.tier.arrived, &given.tier.arrived, sizeof(double));
+    assert_memory_equal(calm.needed, given.needed, calm.count * sizeof *calm.needed);
+    assert_memory_equal(calm.demand, given.demand, calm.count * sizeof *calm.demand);
+    assert_memory_not_equal(calm.needed, calm.demand, calm.count * sizeof *calm.demand);
+    free(supply);
+    replay_fini(&calm);
+    replay_fini(&rough);
+    replay_fini(&given);
+    trace_fini(&t);
+    cfg_hold_put(hold);
+}
+
+/* The source's max_age is 30 s. */
+static void late_metrics_are_as_old_as_they_are(void **state)
+{
+    (void)state;
+    struct kit k = { 0 };
+    struct cfg_hold *hold = fit(&k);
+    struct trace t = a_day();
+    struct replay_params p = usual(&t, 1);
+    struct replay r;
+    p.metric_delay_s = 20;
+    assert_int_equal(replay_run(hold, &p, &r, NULL), AS_OK);
+    assert_true(r.outs > 0 && r.ins > 0);
+    replay_fini(&r);
+    p.metric_delay_s = 40;
+    assert_int_equal(replay_run(hold, &p, &r, NULL), AS_OK);
+    assert_true(r.outs == 0 && r.ins == 0);
+    replay_fini(&r);
+    trace_fini(&t);
+    cfg_hold_put(hold);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -159,6 +213,8 @@ int main(void)
         cmocka_unit_test(twenty_seeds_of_failures_keep_the_guarantees),
         cmocka_unit_test(the_oracle_misses_nothing_and_costs_less_than_the_peak),
         cmocka_unit_test(a_longer_boot_never_helps),
+        cmocka_unit_test(everybody_meets_the_same_arrivals),
+        cmocka_unit_test(late_metrics_are_as_old_as_they_are),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

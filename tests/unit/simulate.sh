@@ -51,6 +51,8 @@ CONF
 check the_same_seed_is_the_same_answer same_twice --policy target --load poisson --fail 5% --boot-spread 0.4 --deaths 0.5
 check another_seed_is_another_answer differ 1 2 --policy target --load poisson --fail 5% --boot-spread 0.4
 check several_policies_in_one_world says 0 '^kpa' --compare target,hpa:target=80%,kpa
+check equal_policies_win_half_of_their_comparisons [ "$(number 1 kappa_percent --compare target,target)" = 50 ]
+check every_seed_shows_its_pain says 0 '"pain_by_seed":.*\[[^],]+,[^],]+,[^],]+\]' --json --policy target --load poisson --seeds 3
 check a_sweep_tries_each_value says 0 '^target:tolerance=20%' --policy target --sweep tolerance=5%,20%
 check a_part_of_the_trace says 0 ': 60 samples every 60 s' --policy target --from 1h --for 1h
 check compressed_in_time says 0 '^target' --policy target --speed 12
