@@ -7,6 +7,8 @@
  *     bench_client launch SOCKET NAME BODY ADDRESS PORT COUNT SECONDS
  *         creates and starts COUNT containers NAME-0… at the same time (BODY with PORT replaced), and prints the
  *         milliseconds until each has given its first byte of HTTP at ADDRESS, PORT and up
+ *     bench_client await ADDRESS PORT COUNT SECONDS
+ *         the same for containers that somebody else starts
  */
 #include <arpa/inet.h>
 #include <errno.h>
@@ -227,7 +229,13 @@ static void *launch_one(void *arg)
     return NULL;
 }
 
-static void launch(const struct launch *like, int count)
+static void *await_one(void *arg)
+{
+    first_byte(arg);
+    return NULL;
+}
+
+static void launch(const struct launch *like, int count, void *(*each)(void *))
 {
     struct launch all[MANY];
     double start = now_ms();
@@ -235,7 +243,7 @@ static void launch(const struct launch *like, int count)
         all[k] = *like;
         all[k].number = k;
         all[k].port = like->port + k;
-        if (pthread_create(&all[k].thread, NULL, launch_one, &all[k]) != 0)
+        if (pthread_create(&all[k].thread, NULL, each, &all[k]) != 0)
             die("no thread");
     }
     for (int k = 0; k < count; k++)
@@ -258,11 +266,20 @@ int main(int argc, char **argv)
                                .address = argv[5],
                                .port = number(argv[6], 65535),
                                .seconds = number(argv[8], 600) };
-        launch(&like, number(argv[7], MANY));
+        launch(&like, number(argv[7], MANY), launch_one);
+        return 0;
+    }
+    if (argc == 6 && strcmp(argv[1], "await") == 0) {
+        struct launch like = { .name = "container",
+                               .address = argv[2],
+                               .port = number(argv[3], 65535),
+                               .seconds = number(argv[5], 600) };
+        launch(&like, number(argv[4], MANY), await_one);
         return 0;
     }
     fputs("usage: bench_client react ADDRESS PORT HOLD HOLD_MS NEW SECONDS\n"
-          "       bench_client launch SOCKET NAME BODY ADDRESS PORT COUNT SECONDS\n",
+          "       bench_client launch SOCKET NAME BODY ADDRESS PORT COUNT SECONDS\n"
+          "       bench_client await ADDRESS PORT COUNT SECONDS\n",
           stderr);
     return 2;
 }
