@@ -7,19 +7,22 @@
 #include "act.h"
 
 #define BACKOFF_FIRST (5 * AS_SECOND)
-#define BACKOFF_MOST  (5 * AS_MINUTE)
 #define RETRY_FIRST   (1 * AS_SECOND)
 #define RETRY_MOST    (30 * AS_SECOND)
 
-void backoff_fail(struct backoff *b, as_time now, const char *why)
+bool backoff_fail(struct backoff *b, as_time now, as_time began, const char *why)
 {
     as_time wait = BACKOFF_FIRST;
+    b->probing = false;
+    snprintf(b->why, sizeof b->why, "%.*s", (int)sizeof b->why - 1, why);
+    if (b->fails > 0 && began <= b->failed_at)
+        return false;
     for (int k = 0; k < b->fails && wait < BACKOFF_MOST; k++)
         wait *= 2;
     b->until = now + (wait < BACKOFF_MOST ? wait : BACKOFF_MOST);
+    b->failed_at = now;
     b->fails++;
-    b->probing = false;
-    snprintf(b->why, sizeof b->why, "%.*s", (int)sizeof b->why - 1, why);
+    return true;
 }
 
 void backoff_clear(struct backoff *b)
@@ -73,6 +76,7 @@ static void launch(struct instance *i, int host, const char *why)
     snprintf(i->host_name, sizeof i->host_name, "%s", h->name);
     i->busy = true;
     i->listed = i->absent = i->died = false;
+    i->launched_at = g->engine->now;
     h->launching++;
     h->launch.probing = h->launch.fails >= BREAKER_TRIPS;
     g->launches++;
@@ -209,7 +213,7 @@ void act_created(struct group *g, struct op *op)
                 as_rc_name(op->rc));
     engine_event(g->engine, g->cfg->name, i->id, "create-failed", "on %s: %s (%s)", h->name, op->err.msg,
                  as_rc_name(op->rc));
-    backoff_fail(&h->launch, now, op->err.msg);
+    backoff_fail(&h->launch, now, i->launched_at, op->err.msg);
     switch (op->rc) {
     case AS_EUNKNOWN:
     case AS_EPROTO:

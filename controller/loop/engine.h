@@ -85,7 +85,8 @@ struct source {
 /* --- groups --------------------------------------------------------------------------------------- */
 
 struct backoff {            /* 5 s doubling to 5 min; after it one probe                            */
-    int fails;
+    int fails;              /* in a row; several that were under way together are one               */
+    as_time failed_at;      /* when the newest of them was counted                                  */
     as_time until;          /* closed to launches until then                                        */
     bool probing;           /* half-open: one launch is on its way                                  */
     char why[256]; /* whole: the cause often stands at its end                            */
@@ -185,7 +186,9 @@ struct group {
     double instance_s, missed_s; /* of the group itself, over the same time                         */
     struct damper damper;
     struct decision decision; /* the newest                                                         */
-    struct backoff launch;  /* launches that never come to serve                                    */
+    struct backoff launch;  /* launches that never come to serve, or die soon after                 */
+    int crashes;            /* in a row that died soon after they served; one that lasts ends it    */
+    as_time crashed_at;     /* the newest of them                                                   */
     as_time doubt_since;    /* many look dead at once: hold; 0 no                                   */
     int doubted;
     char doubt[160];
@@ -273,6 +276,7 @@ __attribute__((format(printf, 3, 4))) void instance_move(struct instance *i, enu
 struct instance *instance_new(struct group *g, const char *id);
 struct instance *instance_find(const struct group *g, const char *id);
 void instance_free(struct instance *i);
+void group_forget_crashes(struct group *g); /* once a later one has lasted                          */
 /* observe.c */
 void observe_tick(struct engine *e);
 void observe_group(struct group *g); /* lists and health checks that are due                           */

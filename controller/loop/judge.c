@@ -268,6 +268,7 @@ void group_decide(struct group *g)
         return; /* a balancer that cannot be driven as it is: nothing is begun */
     if (!g->decided)
         first_count(g);
+    group_forget_crashes(g);
     struct decide_in in = { .group = g->cfg,
                             .now = e->now,
                             .now_wall = e->wall,

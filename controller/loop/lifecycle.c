@@ -10,6 +10,8 @@
 #include "act.h"
 #include "engine.h"
 
+#define CRASH_LOOP 2 /* so many in a row that die soon after they served */
+
 struct instance *instance_find(const struct group *g, const char *id)
 {
     struct instance *i = g->instances;
@@ -64,16 +66,56 @@ static void measure_launch(struct group *g, struct instance *i)
 
 static void note_failure(struct group *g, struct instance *i)
 {
-    if (i->serving_wall)
-        return; /* a server that broke says nothing about launches */
     g->launch_failures++;
-    backoff_fail(&g->launch, g->engine->now, i->reason);
+    bool counted = backoff_fail(&g->launch, g->engine->now, i->launched_at, i->reason);
+    as_time left = g->launch.until - g->engine->now;
     char wait[32];
-    as_time_text(g->launch.until - g->engine->now, wait, sizeof wait);
-    log_warning(g->cfg->name, "launch failed %d in a row: next try in %s (%s)", g->launch.fails, wait,
-                i->reason);
+    as_time_text(left > 0 ? left : 0, wait, sizeof wait);
+    if (counted)
+        log_warning(g->cfg->name, "launch failed %d in a row: next try in %s (%s)", g->launch.fails, wait,
+                    i->reason);
     engine_event(g->engine, g->cfg->name, i->id, "launch-failed", "%d in a row, next try in %s: %s",
                  g->launch.fails, wait, i->reason);
+}
+
+/* It served for less time than a boot may take. Anything may die once, and is replaced at once; from the second in
+ * a row on it is a loop, and serving proves nothing. Those that served beside the one counted last are one with it. */
+static void note_crash(struct group *g, struct instance *i, as_time served_since)
+{
+    as_time now = g->engine->now;
+    char wait[32];
+    if (g->crashes > 0 && served_since <= g->crashed_at)
+        return;
+    g->crashes++;
+    g->crashed_at = now;
+    if (g->crashes < CRASH_LOOP)
+        return;
+    if (g->launch.fails < g->crashes - CRASH_LOOP)
+        g->launch.fails = g->crashes - CRASH_LOOP;
+    backoff_fail(&g->launch, now, now, i->reason);
+    as_time_text(g->launch.until - now, wait, sizeof wait);
+    log_warning(g->cfg->name, "%d in a row died soon after they served: next launch in %s (%s)", g->crashes,
+                wait, i->reason);
+    engine_event(g->engine, g->cfg->name, i->id, "crash-loop",
+                 "%d in a row died soon after they served, next launch in %s: %s", g->crashes, wait,
+                 i->reason);
+}
+
+void group_forget_crashes(struct group *g)
+{
+    as_time now = g->engine->now, lasts = g->cfg->health.boot_timeout;
+    bool over = now - g->crashed_at >= 2 * (BACKOFF_MOST + lasts); /* nothing was launched since */
+    if (g->crashes == 0)
+        return;
+    for (const struct instance *i = g->instances; i && !over; i = i->next)
+        over = i->state == INST_SERVING && i->since > g->crashed_at && now - i->since >= lasts;
+    if (!over)
+        return;
+    if (g->crashes >= CRASH_LOOP) {
+        log_info(g->cfg->name, "instances last again: launches need not wait any more");
+        backoff_clear(&g->launch);
+    }
+    g->crashes = 0;
 }
 
 void instance_move(struct instance *i, enum inst_state to, const char *fmt, ...)
@@ -87,7 +129,8 @@ void instance_move(struct instance *i, enum inst_state to, const char *fmt, ...)
     vsnprintf(reason, sizeof reason, fmt, ap);
     va_end(ap);
     memcpy(i->reason, reason, sizeof reason);
-    as_time_text(g->engine->now - i->since, span, sizeof span);
+    as_time since = i->since, stood = g->engine->now - since;
+    as_time_text(stood, span, sizeof span);
     i->state = to;
     i->since = g->engine->now;
     i->since_wall = g->engine->wall;
@@ -102,10 +145,12 @@ void instance_move(struct instance *i, enum inst_state to, const char *fmt, ...)
                  inst_state_name(to), span, reason);
     if (to == INST_SERVING) {
         measure_launch(g, i);
-        backoff_clear(&g->launch);
+        if (g->crashes < CRASH_LOOP)
+            backoff_clear(&g->launch);
     }
-    if (to == INST_FAILED) {
-        i->never_served = !i->serving_wall;
+    bool broke = to == INST_FAILED || (to == INST_LEAVING && i->absent);
+    if (to == INST_FAILED && !i->serving_wall)
         note_failure(g, i);
-    }
+    else if (from == INST_SERVING && broke && stood < g->cfg->health.boot_timeout)
+        note_crash(g, i, since);
 }

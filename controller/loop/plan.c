@@ -382,17 +382,62 @@ static int pick_host(const struct planner *p)
     return best;
 }
 
+/* Why a host takes no launch now, or "" when it only has as many under way as it may. */
+static const char *host_reason(const struct planner *p, size_t k, char *buf, size_t size)
+{
+    const struct host *h = &p->g->hosts[k];
+    char span[32];
+    buf[0] = '\0';
+    if (h->listed_at == 0 || h->failing_since)
+        snprintf(buf, size, "host %s %s", h->name, h->tries ? "is unreachable" : "is not listed yet");
+    else if (h->launch.until > p->now)
+        snprintf(buf, size, "host %s backs off, retry in %s", h->name,
+                 as_time_text(h->launch.until - p->now, span, sizeof span));
+    else if (h->launch.fails >= BREAKER_TRIPS)
+        snprintf(buf, size, "host %s is tried with one launch at a time after %d failures", h->name,
+                 h->launch.fails);
+    else if (h->room >= 0 && p->launching[k] - h->launching >= h->room)
+        snprintf(buf, size, "host %s is full", h->name);
+    return buf;
+}
+
+/* Appends the reasons of all hosts; nothing when one of them is only busy: then nothing is wrong. */
+static void describe_hosts(const struct planner *p, char *buf, size_t size)
+{
+    char reason[224];
+    size_t begin = strlen(buf), n = begin;
+    const char *sep = "";
+    for (size_t k = 0; k < p->g->host_count && n < size; k++) {
+        if (p->g->hosts[k].retired)
+            continue;
+        if (!*host_reason(p, k, reason, sizeof reason)) {
+            buf[0] = '\0';
+            return;
+        }
+        n += (size_t)snprintf(buf + n, size - n, "%s%s", sep, reason);
+        sep = "; ";
+    }
+}
+
 static void plan_launches(struct planner *p)
 {
+    char *blocked = p->out->blocked;
+    int waiting = 0;
     for (const struct instance *i = p->g->instances; i; i = i->next) {
         if (i->state != INST_WANTED || planned_already(p, i))
             continue;
-        int k = pick_host(p);
+        int k = waiting ? -1 : pick_host(p);
+        waiting += k < 0;
         if (k < 0)
-            break;
+            continue;
         p->launching[k]++;
         p->members[k]++;
         add(p, STEP_LAUNCH, i, "it has the fewest of the group")->index = k;
+    }
+    if (waiting && !*blocked) {
+        snprintf(blocked, sizeof p->out->blocked, "%d launch%s: ", waiting,
+                 waiting == 1 ? " waits" : "es wait");
+        describe_hosts(p, blocked, sizeof p->out->blocked);
     }
     for (size_t k = 0; k < p->g->host_count; k++)
         if (p->g->hosts[k].launch.until > p->now)
@@ -442,22 +487,20 @@ static bool some_host(const struct planner *p)
     return false;
 }
 
-static void describe_hosts(const struct planner *p, char *buf, size_t size)
+/* After failures fewer are launched at once: half, a quarter, one until one succeeds. */
+static int launches_at_once(const struct backoff *b, int wanted)
 {
-    char span[32];
-    size_t n = (size_t)snprintf(buf, size, "no host can take one");
-    for (size_t k = 0; k < p->g->host_count && n < size; k++) {
-        const struct host *h = &p->g->hosts[k];
-        const char *sep = k ? "; " : ": ";
-        if (h->listed_at == 0 || h->failing_since)
-            n += (size_t)snprintf(buf + n, size - n, "%s%s %s", sep, h->name,
-                                  h->tries ? "unreachable" : "not listed yet");
-        else if (h->launch.until > p->now)
-            n += (size_t)snprintf(buf + n, size - n, "%s%s waits %s", sep, h->name,
-                                  as_time_text(h->launch.until - p->now, span, sizeof span));
-        else if (h->room == 0)
-            n += (size_t)snprintf(buf + n, size - n, "%s%s full", sep, h->name);
-    }
+    int n = b->fails >= BREAKER_TRIPS ? 1 : wanted >> b->fails;
+    return n > 1 ? n : 1;
+}
+
+static void blocked_by_failures(const struct group *g, int most, char *buf, size_t size)
+{
+    char count[24] = "one launch";
+    if (most > 1)
+        snprintf(count, sizeof count, "%d launches", most);
+    snprintf(buf, size, "%s at a time after %d failure%s: %.80s", count, g->launch.fails,
+             g->launch.fails == 1 ? "" : "s", g->launch.why);
 }
 
 static void plan_more(struct planner *p, int need)
@@ -470,24 +513,25 @@ static void plan_more(struct planner *p, int need)
     int room = g->cfg->max - group_footprint(g), pending = 0;
     for (const struct instance *i = g->instances; i; i = i->next)
         pending += inst_pending(i) && !lost_from_sight(p, i);
-    if (room < need)
-        plan_make_room(p, need - (room > 0 ? room : 0));
     if (!backoff_open(&g->launch, p->now)) {
-        snprintf(blocked, sizeof p->out->blocked, "launches wait %s after %d failures: %.80s",
-                 as_time_text(g->launch.until - p->now, span, sizeof span), g->launch.fails, g->launch.why);
+        snprintf(blocked, sizeof p->out->blocked, "launches wait %s after %d failure%s: %.80s",
+                 as_time_text(g->launch.until - p->now, span, sizeof span), g->launch.fails,
+                 g->launch.fails == 1 ? "" : "s", g->launch.why);
         due_at(p, g->launch.until);
         return;
     }
     if (!some_host(p)) {
+        snprintf(blocked, sizeof p->out->blocked, "no host can take one: ");
         describe_hosts(p, blocked, sizeof p->out->blocked);
         return;
     }
-    if (g->launch.fails >= BREAKER_TRIPS && need > 1 - pending) { /* half-open: one probe */
-        need = 1 - pending;
-        snprintf(blocked, sizeof p->out->blocked, "one launch at a time after %d failures: %.80s",
-                 g->launch.fails, g->launch.why);
+    int most = launches_at_once(&g->launch, need + pending);
+    if (need > most - pending) {
+        need = most - pending;
+        blocked_by_failures(g, most, blocked, sizeof p->out->blocked);
     }
     if (need > room) {
+        plan_make_room(p, need - (room > 0 ? room : 0));
         snprintf(blocked, sizeof p->out->blocked, "the footprint of %d leaves room for %d of max %d",
                  group_footprint(g), room > 0 ? room : 0, g->cfg->max);
         need = room;

@@ -196,6 +196,7 @@ static void find_hosts(struct group *g)
 static void forgive(struct group *g)
 {
     backoff_clear(&g->launch);
+    g->crashes = 0;
     for (size_t k = 0; k < g->host_count; k++)
         backoff_clear(&g->hosts[k].launch);
 }

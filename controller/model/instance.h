@@ -68,12 +68,12 @@ struct instance {
     bool died;                    /* its host says it ended by itself                                 */
     bool force;                   /* leave without waiting for sessions                               */
     bool doubted;                 /* looks dead, but too many do at once                              */
-    bool never_served;            /* a failed launch, not a failed server                             */
     bool busy;                    /* a compute call is on its way                                     */
     bool probing;                 /* a health check is on its way                                     */
     uint16_t port;
     as_time since;                /* of the state                                                     */
     as_time wanted_at;
+    as_time launched_at;          /* its create was asked for; 0: by another process                  */
     as_time compute_done;         /* when our newest compute call about it ended                      */
     as_time retry_at;             /* of a failed destroy                                              */
     as_time next_probe;

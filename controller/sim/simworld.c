@@ -192,6 +192,8 @@ static void make_box(struct simworld *s, const struct op *op, const struct sim_p
         b->ready_at = s->now + s->p.boot_ms + jitter(s, s->p.boot_jitter_ms);
     if (s->p.death_per_hour > 0)
         b->dies_at = s->now + (as_time)(3600000.0 / s->p.death_per_hour * 2 * unit(s));
+    if (s->p.crash_ms)
+        b->dies_at = s->now + s->p.crash_ms;
     b->vanishes_at = s->p.vanish_ms ? s->now + s->p.vanish_ms : 0;
     b->next = s->boxes;
     s->boxes = b;

@@ -25,6 +25,7 @@ struct sim_params {
     double fail_call;         /* share of other calls that fail with AS_EAGAIN                          */
     double death_per_hour;    /* of a running instance                                                  */
     as_time vanish_ms;        /* created to gone without a trace; 0 never                               */
+    as_time crash_ms;         /* created to ended by itself; 0 never                                    */
 };
 
 /* A metric's value now; false: the source does not give it. `up`: members UP of the group that reads it. */

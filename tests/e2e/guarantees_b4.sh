@@ -21,17 +21,17 @@ hold 2 6
 check G9_another_group_scales_meanwhile wait_group two 3
 wait_for 60 "three failures" eval '[ "$(gf web launch_failures_total)" = 3 ]' # the three of min, at once
 check_match G9_status_says_why_and_when_next "launches +(launches wait|no host can take one|one launch).*" "$(autoscale status)"
-check_match G9_status_counts_failures 'launches failed in a row, next try in [0-9.]+m?s: image' "$(autoscale status)"
+check_match G9_status_counts_failures 'launch(es)? failed in a row, next try in [0-9.]+m?s: image' "$(autoscale status)"
 check_equal G9_status_exit_says_that_something_fails 2 "$(autoscale status >/dev/null; echo $?)"
 check_equal G9_nothing_is_left_of_failed_launches "" "$(containers_of web)"
 check_equal G9_footprint_stays_within_max ok "$([ "$(gf web footprint)" -le 3 ] && echo ok)"
-check_equal G9_the_next_try_is_in_the_future ok "$(status_json | jq -r '.groups[0] | if .launch_wait_s > 4 then "ok" else .launch_wait_s end')"
+check G9_the_next_try_is_in_the_future wait_for 30 "a wait" eval 'status_json | jq -e ".groups[0].launch_wait_s > 0" >/dev/null'
 docker_of 1 POST '/images/e2e-web:1/tag?repo=e2e-web&tag=none' -o /dev/null
 HEALED=$(grep -c . "$LOG")
 check G9_heals_when_the_image_is_there wait_group web 3 90
 check_equal G9_one_probe_then_the_rest "CREATING SERVING CREATING" \
     "$(tail -n "+$((HEALED + 1))" "$LOG" | awk '$3 == "web" && / -> (CREATING|SERVING) / { print $8 }' | head -n 3 | tr '\n' ' ' | sed 's/ $//')"
-check_match G9_the_probe_waited_for_the_back_off '^(19|2[0-9])$' "$(waited 3)"
+check_match G9_the_probe_waited_for_the_back_off '^([4-9]|1[0-9])$' "$(waited 3)" # three that failed together are one failure
 check G9_all_agree_after_that in_step web 3
 
 # --- G9: an image that never becomes healthy ---------------------------------------------------------------------

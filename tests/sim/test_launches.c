@@ -1,0 +1,181 @@
+/* Launches that fail, and instances that die soon after they served: how often the loop tries again, what it says of
+ * it, and what it leaves alone meanwhile. */
+#include "simkit.h"
+
+#define WEB(boot, compute)                                                                                   \
+    "sources = { m = { driver = \"sim\"; }; };\n"                                                            \
+    "groups = { web = { min = 2; max = 10;\n"                                                                \
+    "  compute = { driver = \"sim\"; " compute " };\n"                                                       \
+    "  health = { http = \"/\"; interval = \"500ms\"; rise = 2; boot_timeout = \"" boot "\"; };\n"           \
+    "  balancer = { driver = \"sim\"; hosts = [ \"lb\" ]; drain = \"10s\"; };\n"                             \
+    "  policies = [ \"load\" ]; }; };\n"                                                                     \
+    "policies = { load = { type = \"target\"; metric = \"m.load\"; per_instance = 10.0; }; };\n"
+
+static const char plain[] = WEB("20s", "hosts = [ \"a\", \"b\" ];");
+static const char one_host[] = WEB("20s", "hosts = [ \"a\" ];");
+static const char keeps[] = WEB("20s", "hosts = [ \"a\" ]; keep_failed = \"1h\";");
+
+static struct group *web(struct kit *k)
+{
+    return engine_group(k->engine, "web");
+}
+
+static int in_state(struct kit *k, enum inst_state state)
+{
+    int n = 0;
+    for (const struct instance *i = web(k)->instances; i; i = i->next)
+        n += i->state == state;
+    return n;
+}
+
+/* Five that fail together say once that something is wrong, not five times. */
+static void G9_a_batch_of_failures_is_one_failure(void **state)
+{
+    (void)state;
+    struct kit k = { .load = 50 };
+    kit_start(&k, plain, &(struct sim_params){ .seed = 61, .never_boots = 1.0 });
+    kit_run(&k, 22 * AS_SECOND); /* all five have passed their boot_timeout */
+    assert_int_equal(web(&k)->launch_failures, 5);
+    assert_int_equal(web(&k)->launch.fails, 1);
+    sim_tune(k.sim)->never_boots = 0;
+    kit_run(&k, 15 * AS_SECOND); /* 5 s of back-off, not 160 */
+    assert_int_equal(sim_up(k.sim, "web"), 5);
+    kit_end(&k);
+}
+
+/* The same of creates that a host refuses. */
+static void G9_creates_refused_together_are_one_failure_of_their_host(void **state)
+{
+    (void)state;
+    struct kit k = { .load = 40 };
+    kit_start(&k, one_host, &(struct sim_params){ .seed = 62, .fail_create = 1.0, .create_jitter_ms = 300 });
+    as_time limit = sim_now(k.sim) + 10 * AS_SECOND;
+    while (sim_creates(k.sim) < 4 && sim_now(k.sim) < limit)
+        kit_run(&k, 10);
+    kit_run(&k, 700);
+    assert_int_equal(sim_creates(k.sim), 4);
+    assert_int_equal(web(&k)->hosts[0].launch.fails, 1);
+    kit_end(&k);
+}
+
+/* After a failed batch fewer are tried at once: 8, 4, 2, then one. */
+static void G9_after_failures_fewer_launches_start_at_once(void **state)
+{
+    (void)state;
+    struct kit k = { .load = 80 };
+    kit_start(&k, plain, &(struct sim_params){ .seed = 63, .never_boots = 1.0 });
+    kit_run(&k, 22 * AS_SECOND);
+    assert_int_equal(sim_creates(k.sim), 8);
+    kit_run(&k, 26 * AS_SECOND);
+    assert_int_equal(web(&k)->launch.fails, 2);
+    assert_int_equal(sim_creates(k.sim), 12);
+    kit_run(&k, 32 * AS_SECOND);
+    assert_int_equal(web(&k)->launch.fails, 3);
+    assert_int_equal(sim_creates(k.sim), 14);
+    kit_run(&k, 25 * AS_SECOND);
+    assert_int_equal(sim_creates(k.sim), 15);
+    assert_non_null(strstr(web(&k)->blocked, "one launch at a time after 3 failures"));
+    kit_end(&k);
+}
+
+static void G9_a_crash_loop_after_serving_backs_off(void **state)
+{
+    (void)state;
+    struct kit k = { .load = 50 };
+    kit_start(&k, plain, &(struct sim_params){ .seed = 64, .crash_ms = 8000 });
+    kit_run(&k, 20 * AS_MINUTE);
+    assert_true(web(&k)->crashes >= 4);
+    assert_true(web(&k)->launch.fails >= 3);
+    assert_in_range(sim_creates(k.sim), 10, 60); /* without a pause it would be about 600 */
+    uint64_t made = sim_creates(k.sim);
+    kit_run(&k, 4 * AS_MINUTE);
+    assert_in_range(sim_creates(k.sim) - made, 0, 5);
+    sim_tune(k.sim)->crash_ms = 0; /* it heals */
+    kit_run(&k, 6 * AS_MINUTE);
+    assert_int_equal(sim_up(k.sim, "web"), 5);
+    assert_int_equal(web(&k)->crashes, 0);
+    assert_int_equal(web(&k)->launch.fails, 0);
+    kit_end(&k);
+}
+
+/* Anything may die once: its place is filled without a pause, and what served for long counts for nothing. */
+static void a_server_that_dies_is_replaced_at_once(void **state)
+{
+    (void)state;
+    struct kit k = { .load = 50 };
+    kit_start(&k, plain, &(struct sim_params){ .seed = 65 });
+    kit_run(&k, 8 * AS_SECOND); /* serving for less than boot_timeout */
+    assert_int_equal(sim_up(k.sim, "web"), 5);
+    sim_kill(k.sim, "web", 2);
+    kit_run(&k, 10 * AS_SECOND);
+    assert_int_equal(sim_up(k.sim, "web"), 5);
+    assert_int_equal(web(&k)->crashes, 1); /* two that served side by side */
+    for (int n = 0; n < 4; n++) {
+        kit_run(&k, 30 * AS_SECOND);
+        sim_kill(k.sim, "web", 1); /* the newest box, after it has lasted */
+        kit_run(&k, 10 * AS_SECOND);
+        assert_int_equal(sim_up(k.sim, "web"), 5);
+        assert_int_equal(web(&k)->crashes, 0);
+    }
+    kit_end(&k);
+}
+
+/* What is kept for somebody to look at makes way for a launch, not for a launch that may not start anyway. */
+static void kept_failures_are_not_dropped_while_launches_back_off(void **state)
+{
+    (void)state;
+    struct kit k = { .load = 100 };
+    kit_start(&k, keeps, &(struct sim_params){ .seed = 66, .never_boots = 1.0 });
+    as_time limit = sim_now(k.sim) + 2 * AS_MINUTE;
+    while (web(&k)->launch.fails < 1 && sim_now(k.sim) < limit)
+        kit_run(&k, 100);
+    kit_run(&k, 4 * AS_SECOND); /* within the five of back-off */
+    assert_true(sim_now(k.sim) < web(&k)->launch.until);
+    assert_int_equal(in_state(&k, INST_FAILED), 10);
+    assert_int_equal(sim_alive(k.sim, "web"), 10);
+    kit_run(&k, 5 * AS_SECOND); /* now room is what is missing */
+    assert_true(in_state(&k, INST_FAILED) < 10);
+    kit_end(&k);
+}
+
+static void status_says_that_a_launch_waits_for_its_host(void **state)
+{
+    (void)state;
+    struct kit k = { .load = 20 };
+    kit_start(&k, one_host, &(struct sim_params){ .seed = 67, .fail_create = 1.0 });
+    kit_run(&k, 3 * AS_SECOND);
+    assert_int_equal(in_state(&k, INST_WANTED), 2);
+    assert_non_null(strstr(web(&k)->blocked, "2 launches wait: host a backs off, retry in "));
+    sim_tune(k.sim)->fail_create = 0;
+    kit_run(&k, AS_MINUTE);
+    assert_int_equal(sim_up(k.sim, "web"), 2);
+    assert_string_equal(web(&k)->blocked, "");
+    kit_end(&k);
+}
+
+/* More launches than a host may have under way is nothing to tell anybody of. */
+static void launches_that_wait_their_turn_are_no_trouble(void **state)
+{
+    (void)state;
+    struct kit k = { .load = 100 };
+    kit_start(&k, one_host, &(struct sim_params){ .seed = 68, .create_ms = 2000 });
+    kit_run(&k, AS_SECOND);
+    assert_int_equal(in_state(&k, INST_WANTED), 6);
+    assert_string_equal(web(&k)->blocked, "");
+    kit_end(&k);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(G9_a_batch_of_failures_is_one_failure),
+        cmocka_unit_test(G9_creates_refused_together_are_one_failure_of_their_host),
+        cmocka_unit_test(G9_after_failures_fewer_launches_start_at_once),
+        cmocka_unit_test(G9_a_crash_loop_after_serving_backs_off),
+        cmocka_unit_test(a_server_that_dies_is_replaced_at_once),
+        cmocka_unit_test(kept_failures_are_not_dropped_while_launches_back_off),
+        cmocka_unit_test(status_says_that_a_launch_waits_for_its_host),
+        cmocka_unit_test(launches_that_wait_their_turn_are_no_trouble),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
