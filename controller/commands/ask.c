@@ -1,12 +1,16 @@
 /* Asking the daemon: options, the socket, one question. Prints reasons, never acts. */
+#include <errno.h>
 #include <getopt.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
+#include <sys/un.h>
 #include <time.h>
 #include <unistd.h>
 
 #include "../config/config.h"
 #include "../config/units.h"
+#include "../journal/journal.h"
 #include "../runtime/client.h"
 #include "ask.h"
 #include "commands.h"
@@ -14,37 +18,52 @@
 
 #define TIMEOUT_MS 10000
 
-static int wrong(const struct ask *a, const char *text, const char *what)
-{
-    fprintf(stderr, text, what);
-    fprintf(stderr, "\n%s", a->usage);
-    return 1;
-}
-
 static int take_limit(struct ask *a, const char *text)
 {
     char *end;
     long n = strtol(text, &end, 10);
     if (*end || n < 1 || n > 5000)
-        return wrong(a, "autoscale: '%s' is no number from 1 to 5000", text);
+        return usage_wrong(a->command, "'%s' is no number from 1 to 5000", text);
     a->limit = (int)n;
     return -1;
 }
 
-static int one_option(struct ask *a, int opt, const char *extra)
+static const struct option options[] = {
+    { "config", required_argument, NULL, 'c' },
+    { "socket", required_argument, NULL, 'S' },
+    { "json", no_argument, NULL, 'j' },
+    { "since", required_argument, NULL, 's' },
+    { "at", required_argument, NULL, 'a' },
+    { "group", required_argument, NULL, 'g' },
+    { "limit", required_argument, NULL, 'n' },
+    { "help", no_argument, NULL, 'h' },
+    { 0 },
+};
+
+static int not_here(const struct ask *a, int opt)
+{
+    const struct option *o = options;
+    while (o->val != opt)
+        o++;
+    return usage_wrong(a->command, "there is no option --%s here", o->name);
+}
+
+static int one_option(struct ask *a, int opt)
 {
     if (opt == 'h') {
         fputs(a->usage, stdout);
         return 0;
     }
+    if (opt == '?')
+        return usage_hint(a->command);
     if (opt == 'c')
         a->config = optarg;
     else if (opt == 'S')
         a->socket = optarg;
     else if (opt == 'j')
         a->json = true;
-    else if (opt == '?' || !strchr(extra, opt))
-        return wrong(a, "autoscale: %s", "wrong usage");
+    else if (!strchr(a->extra, opt))
+        return not_here(a, opt);
     else if (opt == 's')
         a->since = optarg;
     else if (opt == 'a')
@@ -56,69 +75,89 @@ static int one_option(struct ask *a, int opt, const char *extra)
     return -1;
 }
 
-int ask_options(struct ask *a, int argc, char **argv, const char *extra)
+int ask_options(struct ask *a, int argc, char **argv)
 {
-    static const struct option options[] = {
-        { "config", required_argument, NULL, 'c' },
-        { "socket", required_argument, NULL, 'S' },
-        { "json", no_argument, NULL, 'j' },
-        { "since", required_argument, NULL, 's' },
-        { "at", required_argument, NULL, 'a' },
-        { "group", required_argument, NULL, 'g' },
-        { "limit", required_argument, NULL, 'n' },
-        { "help", no_argument, NULL, 'h' },
-        { 0 },
-    };
     int opt, rc;
     a->config = COMMANDS_CONFIG_FILE;
     optind = 1;
     while ((opt = getopt_long(argc, argv, "c:g:n:h", options, NULL)) != -1)
-        if ((rc = one_option(a, opt, extra)) >= 0)
+        if ((rc = one_option(a, opt)) >= 0)
             return rc;
-    for (; optind < argc; optind++) {
-        if (a->operand_count == (int)(sizeof a->operands / sizeof *a->operands))
-            return wrong(a, "autoscale: '%s' is too much", argv[optind]);
-        a->operands[a->operand_count++] = argv[optind];
-    }
+    if (usage_no_operands(a->command, argc, argv, a->operands_most) != 0)
+        return 1;
+    a->operand = optind < argc ? argv[optind] : NULL;
     return -1;
 }
 
-char *ask_socket(const struct ask *a)
+const char *ask_socket(struct ask *a)
 {
     struct cfg *c = NULL;
     struct cfg_problems problems = { 0 };
-    char text[700], *path = NULL;
-    if (a->socket)
-        return strdup(a->socket);
+    char text[700];
+    if (a->socket || *a->path)
+        return a->socket ? a->socket : a->path;
     if (config_load(a->config, &tables_registry, &c, &problems) == AS_OK) {
-        path = strdup(c->socket);
+        snprintf(a->path, sizeof a->path, "%s", c->socket);
         config_free(c);
     } else {
+        config_socket(a->config, a->path, sizeof a->path);
         for (size_t k = 0; k < problems.count; k++)
             fprintf(stderr, "%s\n", config_problem_text(&problems.items[k], text, sizeof text));
         fprintf(stderr,
-                "autoscale: the configuration cannot be read: name the daemon's socket with --socket PATH\n");
+                "autoscale %s: the configuration cannot be read; asking %s (--socket names another)\n",
+                a->command, a->path);
     }
     config_problems_fini(&problems);
-    return path;
+    return a->path;
 }
 
-cJSON *ask_daemon(const struct ask *a, const char *method, const char *path, bool *printed)
+bool ask_listens(struct ask *a)
+{
+    struct sockaddr_un at = { .sun_family = AF_UNIX };
+    int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    snprintf(at.sun_path, sizeof at.sun_path, "%s", ask_socket(a));
+    bool nobody =
+        connect(fd, (struct sockaddr *)&at, sizeof at) != 0 && (errno == ENOENT || errno == ECONNREFUSED);
+    if (fd >= 0)
+        close(fd);
+    return !nobody;
+}
+
+struct journal *ask_journal(const struct ask *a)
+{
+    struct cfg *c = NULL;
+    struct cfg_problems problems = { 0 };
+    struct journal *j = NULL;
+    struct as_error err = { 0 };
+    int rc = config_load(a->config, &tables_registry, &c, &problems);
+    config_problems_fini(&problems); /* printed when the socket was looked for */
+    if (rc != AS_OK)
+        fprintf(stderr,
+                "autoscale %s: no daemon answers, and the journal's path stands in the configuration\n",
+                a->command);
+    else if (access(c->state, F_OK) != 0)
+        fprintf(stderr, "autoscale %s: no daemon answers, and the journal %s cannot be reached: %s\n",
+                a->command, c->state, strerror(errno));
+    else if (journal_open(c->state, c->name, JOURNAL_READ, &j, &err) != AS_OK)
+        fprintf(stderr, "autoscale %s: %s\n", a->command, err.msg);
+    config_free(c);
+    return j;
+}
+
+cJSON *ask_daemon(struct ask *a, const char *method, const char *path, bool *printed)
 {
     struct as_error err = { 0 };
-    char *socket = ask_socket(a), *body = NULL;
+    char *body = NULL;
     int status = 0;
     cJSON *answer = NULL;
     *printed = false;
-    if (!socket)
-        return NULL;
-    if (client_call(socket, method, path, TIMEOUT_MS, &body, &status, &err) != AS_OK)
-        fprintf(stderr, "autoscale: %s\n", err.msg);
+    if (client_call(ask_socket(a), method, path, TIMEOUT_MS, &body, &status, &err) != AS_OK)
+        fprintf(stderr, "autoscale %s: %s\n", a->command, err.msg);
     else if (!(answer = cJSON_Parse(body)))
-        fprintf(stderr, "autoscale: the daemon's answer is no JSON (HTTP %d)\n", status);
+        fprintf(stderr, "autoscale %s: the daemon's answer is no JSON (HTTP %d)\n", a->command, status);
     if (answer && cJSON_IsString(cJSON_GetObjectItemCaseSensitive(answer, "error")) && status != 200 &&
         status != 422) {
-        fprintf(stderr, "autoscale: %s\n", answer_str(answer, "error"));
+        fprintf(stderr, "autoscale %s: %s\n", a->command, answer_str(answer, "error"));
         cJSON_Delete(answer);
         answer = NULL;
     }
@@ -127,11 +166,10 @@ cJSON *ask_daemon(const struct ask *a, const char *method, const char *path, boo
         *printed = true;
     }
     free(body);
-    free(socket);
     return answer;
 }
 
-int64_t ask_time(const char *text)
+static int64_t time_of(const char *text)
 {
     struct tm tm = { 0 };
     as_time ago;
@@ -155,6 +193,16 @@ int64_t ask_time(const char *text)
     return end && !*end ? (int64_t)mktime(&tm) * 1000 : -1;
 }
 
+int64_t ask_time(const struct ask *a, const char *text)
+{
+    int64_t at = time_of(text);
+    if (at < 0)
+        fprintf(stderr,
+                "autoscale %s: '%s' is no time: write 10m, 2h, 2026-11-27T20:00:00Z or '2026-11-27 20:00'\n",
+                a->command, text);
+    return at;
+}
+
 const char *answer_str(const cJSON *o, const char *name)
 {
     const char *s = cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(o, name));
@@ -174,7 +222,9 @@ bool answer_true(const cJSON *o, const char *name)
 
 const char *colour(FILE *out, const char *code)
 {
-    return isatty(fileno(out)) && !getenv("NO_COLOR") ? code : "";
+    const char *no = getenv("NO_COLOR"), *term = getenv("TERM");
+    bool plain = (no && *no) || (term && strcmp(term, "dumb") == 0);
+    return isatty(fileno(out)) && !plain ? code : "";
 }
 
 /* --- decisions ------------------------------------------------------------------------------------------- */

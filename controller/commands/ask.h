@@ -8,26 +8,34 @@
 #include <stdio.h>
 
 struct ask {
-    const char *config, *socket; /* --socket overrides what the configuration says              */
+    const char *command;         /* its name, for messages */
+    const char *usage;           /* printed by -h */
+    const char *extra;           /* which of "sagn" it takes: since, at, group, limit */
+    int operands_most;
+    const char *config, *socket; /* --socket overrides what the configuration says */
     bool json;
-    const char *usage;           /* printed by -h, and on standard error for wrong usage         */
-    const char *operands[4];
-    int operand_count;
+    const char *operand;
+    char path[256];              /* the socket, once it was looked for */
     /* options some commands take; NULL or 0 when not given */
     const char *since, *at, *group;
     int limit;
 };
 
-/* Parses argv. -1: go on; otherwise the exit status. `extra`: which of "sagn" (since, at, group, limit). */
-int ask_options(struct ask *a, int argc, char **argv, const char *extra);
-/* The socket's path, owned by the caller; NULL with the reason printed. */
-char *ask_socket(const struct ask *a);
+/* Parses argv. -1: go on; otherwise the exit status. */
+int ask_options(struct ask *a, int argc, char **argv);
+/* The socket's path. A configuration with errors must not keep the daemon from being asked: its problems are
+ * printed, and what can be read of it, or the default, is used. */
+const char *ask_socket(struct ask *a);
+/* False when surely nobody listens there; a killed daemon leaves its socket behind. */
+bool ask_listens(struct ask *a);
 /* Asks the daemon. NULL with the reason printed, also for an answer that says "error". With --json the answer is
  * printed as it is and *printed set. */
-cJSON *ask_daemon(const struct ask *a, const char *method, const char *path, bool *printed);
+cJSON *ask_daemon(struct ask *a, const char *method, const char *path, bool *printed);
+/* Without a daemon: the configuration's journal, to be read. NULL with the reason printed. */
+struct journal *ask_journal(const struct ask *a);
 
-/* "10m", "2h" (ago), "2026-11-27T20:00:00Z" or "2026-11-27 20:00" (local): wall ms, -1 when it is none. */
-int64_t ask_time(const char *text);
+/* "10m", "2h" (ago), "2026-11-27T20:00:00Z" or "2026-11-27 20:00" (local) as wall ms; -1, and said why. */
+int64_t ask_time(const struct ask *a, const char *text);
 
 const char *answer_str(const cJSON *o, const char *name);      /* "" when missing */
 double answer_num(const cJSON *o, const char *name);           /* 0 when missing  */

@@ -117,12 +117,10 @@ int command_check(int argc, char **argv)
         case 'c': path = optarg; break;
         case 'j': json = true; break;
         case 'h': fputs(usage, stdout); return 0;
-        default: fputs(usage, stderr); return 1;
+        default: return usage_hint("check");
         }
     }
-    if (optind < argc) {
-        fprintf(stderr, "autoscale check: '%s' is too much: the file is named with -c\n", argv[optind]);
-        return 1;
-    }
+    if (optind < argc)
+        return usage_wrong("check", "'%s' is too much: the file is named with -c", argv[optind]);
     return check(path, json);
 }

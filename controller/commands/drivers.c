@@ -210,12 +210,16 @@ int command_drivers(int argc, char **argv)
     int opt, form = 't';
     optind = 1;
     while ((opt = getopt_long(argc, argv, "h", options, NULL)) != -1) {
-        if (opt == 'h' || opt == '?') {
-            fputs(usage, opt == 'h' ? stdout : stderr);
-            return opt == 'h' ? 0 : 1;
+        if (opt == '?')
+            return usage_hint("drivers");
+        if (opt == 'h') {
+            fputs(usage, stdout);
+            return 0;
         }
         form = opt;
     }
+    if (usage_no_operands("drivers", argc, argv, 1) != 0)
+        return 1;
     size_t count = collect(all);
     if (optind < argc && (count = only_named(all, count, argv[optind])) == 0)
         return 1;

@@ -221,13 +221,11 @@ int command_plan(int argc, char **argv)
         case 'c': path = optarg; break;
         case 'j': p.json = true; break;
         case 'h': fputs(usage, stdout); return 0;
-        default: fputs(usage, stderr); return 1;
+        default: return usage_hint("plan");
         }
     }
-    if (optind < argc) {
-        fprintf(stderr, "autoscale plan: '%s' is too much: the file is named with -c\n", argv[optind]);
-        return 1;
-    }
+    if (optind < argc)
+        return usage_wrong("plan", "'%s' is too much: the file is named with -c", argv[optind]);
     log_set_level(LOG_LEVEL_ERROR); /* what cannot be reached is said once, at the end */
     return plan(&p, path);
 }

@@ -93,12 +93,16 @@ int command_policies(int argc, char **argv)
     int opt, form = 't';
     optind = 1;
     while ((opt = getopt_long(argc, argv, "h", options, NULL)) != -1) {
-        if (opt == 'h' || opt == '?') {
-            fputs(usage, opt == 'h' ? stdout : stderr);
-            return opt == 'h' ? 0 : 1;
+        if (opt == '?')
+            return usage_hint("policies");
+        if (opt == 'h') {
+            fputs(usage, stdout);
+            return 0;
         }
         form = opt;
     }
+    if (usage_no_operands("policies", argc, argv, 1) != 0)
+        return 1;
     if (optind < argc && (only = find(argv[optind])) == NULL)
         return 1;
     if (form == 'j')

@@ -18,10 +18,10 @@ static const char usage[] =
 
 int command_reload(int argc, char **argv)
 {
-    struct ask a = { .usage = usage };
+    struct ask a = { .command = "reload", .usage = usage, .extra = "" };
     const cJSON *x;
     bool printed;
-    int rc = ask_options(&a, argc, argv, "");
+    int rc = ask_options(&a, argc, argv);
     if (rc >= 0)
         return rc;
     cJSON *r = ask_daemon(&a, "POST", "/reload", &printed);
@@ -36,9 +36,11 @@ int command_reload(int argc, char **argv)
                     *answer_str(r, "error") ? ": " : "", answer_str(r, "error"));
         cJSON_ArrayForEach(x, cJSON_GetObjectItemCaseSensitive(r, "changes"))
             printf("%s\n", cJSON_GetStringValue(x));
-        if (ok)
-            printf("reloaded: %d changes\n",
-                   cJSON_GetArraySize(cJSON_GetObjectItemCaseSensitive(r, "changes")));
+        int count = cJSON_GetArraySize(cJSON_GetObjectItemCaseSensitive(r, "changes"));
+        if (ok && count == 0)
+            printf("reloaded: nothing is different\n");
+        else if (ok)
+            printf("reloaded: %d %s\n", count, count == 1 ? "change" : "changes");
     }
     cJSON_Delete(r);
     return ok ? 0 : 1;

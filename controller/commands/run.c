@@ -37,12 +37,10 @@ int command_run(int argc, char **argv)
         case 'c': path = optarg; break;
         case 'd': dry_run = true; break;
         case 'h': fputs(usage, stdout); return 0;
-        default: fputs(usage, stderr); return 1;
+        default: return usage_hint("run");
         }
     }
-    if (optind < argc) {
-        fprintf(stderr, "autoscale run: '%s' is too much: the file is named with -c\n", argv[optind]);
-        return 1;
-    }
+    if (optind < argc)
+        return usage_wrong("run", "'%s' is too much: the file is named with -c", argv[optind]);
     return daemon_run(path, &tables_registry, dry_run);
 }

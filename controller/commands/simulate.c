@@ -230,7 +230,7 @@ static int take_rest(struct arguments *a, int opt, char *v)
     case OPT_SVG: a->c.svg = v; return 0;
     case 'c': a->c.config = v; return 0;
     case 'g': a->c.group = v; return 0;
-    default: fputs(usage, stderr); return 1;
+    default: return usage_hint("simulate");
     }
 }
 
@@ -572,13 +572,12 @@ int command_simulate(int argc, char **argv)
         if (rc > 0 || (rc < 0 && take_rest(&a, opt, optarg)))
             return 1;
     }
-    if (optind < argc || !a.c.trace_path || (!a.c.config && !a.spec_count) || (a.c.config && a.spec_count)) {
-        fprintf(stderr, "autoscale simulate: %s\n%s",
-                !a.c.trace_path ? "name a trace with --trace"
-                                : "name what decides: --policy, --compare or -c, one of them",
-                usage);
+    if (usage_no_operands("simulate", argc, argv, 0) != 0)
         return 1;
-    }
+    if (!a.c.trace_path)
+        return usage_wrong("simulate", "name a trace with --trace");
+    if (!a.c.config == !a.spec_count)
+        return usage_wrong("simulate", "name what decides: --policy, --compare or -c, one of them");
     log_set_sink(NULL, NULL);
     log_set_level(LOG_LEVEL_ERROR);
     if (unfold_sweep(&a))

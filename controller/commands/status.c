@@ -152,9 +152,9 @@ static void print_status(const cJSON *s)
 
 int command_status(int argc, char **argv)
 {
-    struct ask a = { .usage = usage };
+    struct ask a = { .command = "status", .usage = usage, .extra = "" };
     bool printed;
-    int rc = ask_options(&a, argc, argv, "");
+    int rc = ask_options(&a, argc, argv);
     if (rc >= 0)
         return rc;
     cJSON *s = ask_daemon(&a, "GET", "/status", &printed);

@@ -15,6 +15,8 @@ int command_version(int argc, char **argv)
                "with.\n");
         return 0;
     }
+    if (argc > 1)
+        return usage_wrong("version", "'%s' is too much", argv[1]);
     printf("autoscale %s\n", AUTOSCALE_VERSION);
     printf("libuv %s, libcurl %s, cJSON %s, SQLite %s\n", uv_version_string(),
            curl_version_info(CURLVERSION_NOW)->version, cJSON_Version(), sqlite3_libversion());

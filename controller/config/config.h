@@ -127,6 +127,9 @@ struct cfg_problems { /* zero-initialised, freed with config_problems_fini; at m
  * policies' `init` (offline) to validate, and closes them again. */
 int config_load(const char *path, const struct as_registry *registry, struct cfg **out,
                 struct cfg_problems *problems);
+/* Where the daemon's socket is, of a configuration that need not be right: what can be read of it, else the
+ * default. */
+void config_socket(const char *path, char *out, size_t size);
 void config_free(struct cfg *c);
 void config_problems_fini(struct cfg_problems *p);
 /* "FILE:LINE: error: group 'web': …" into buf; returns buf. */

@@ -6,8 +6,12 @@
 #include <libgen.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
+#include <sys/un.h>
 
 #include "loader.h"
+#include "scan.h"
+#include "schema.h"
 
 #define POLICY_FILES_MAX 500
 
@@ -71,9 +75,37 @@ static int controller_load(struct loader *l, config_setting_t *root)
             "begin with a letter",
             as_settings_str(s, "name"));
     }
+    if (strlen(as_settings_str(s, "socket")) >= sizeof((struct sockaddr_un *)NULL)->sun_path) {
+        int line = settings_line(s, "socket");
+        problems_error(l->problems, settings_file(s, line), line,
+                       "controller: socket: the path of a Unix socket has at most %zu bytes",
+                       sizeof((struct sockaddr_un *)NULL)->sun_path - 1);
+    }
     rc = take_controller(l->cfg, s);
     as_settings_free(parts[0]);
     return rc;
+}
+
+static const char *default_socket(void)
+{
+    const struct as_option *o = schema_controller;
+    while (strcmp(o->name, "socket") != 0)
+        o++;
+    return o->def;
+}
+
+/* libconfig keeps what it had read before a syntax error, and the controller's block stands mostly at the top. */
+void config_socket(const char *path, char *out, size_t size)
+{
+    config_t parsed;
+    struct stat st;
+    const char *found = NULL;
+    config_init(&parsed);
+    if (stat(path, &st) == 0 && S_ISREG(st.st_mode) && st.st_size <= CONFIG_FILE_MAX)
+        config_read_file(&parsed, path);
+    config_lookup_string(&parsed, "controller.socket", &found);
+    snprintf(out, size, "%s", found && *found ? found : default_socket());
+    config_destroy(&parsed);
 }
 
 /* --- the top level ------------------------------------------------------------------------------- */

@@ -14,14 +14,32 @@ struct cursor {
     const char *file;
 };
 
-static void skip_string(struct cursor *c)
+/* Text of several lines that ends in "=", as what stands before a quote that opens: the quote that should have closed
+ * it is missing, and every text behind it would be read inside out. */
+static bool ends_before_value(const char *from, const char *end)
 {
+    const char *at = end;
+    if (!memchr(from, '\n', (size_t)(end - from)))
+        return false;
+    while (at > from && (at[-1] == ' ' || at[-1] == '\t' || at[-1] == '[' || at[-1] == '('))
+        at--;
+    return at > from && (at[-1] == '=' || at[-1] == ':') && memchr(from, '\n', (size_t)(at - from));
+}
+
+static void skip_string(struct scan *s, struct cursor *c)
+{
+    const char *open = c->at;
+    int begin = c->line;
     for (c->at++; *c->at && *c->at != '"'; c->at++) {
         if (*c->at == '\\' && c->at[1])
             c->at++;
         c->line += *c->at == '\n';
     }
-    c->at += *c->at == '"';
+    if (*c->at && !ends_before_value(open, c->at)) {
+        c->at++;
+        return;
+    }
+    problems_error(s->problems, c->file, begin, "the text that begins here has no closing quote");
 }
 
 static void skip_line(struct cursor *c)
@@ -108,12 +126,14 @@ void scan_text(struct scan *s, const char *file, const char *text)
 {
     struct cursor c = { text, 1, file };
     bool fresh_line = true; /* only blanks so far */
+    if (strncmp(text, "\xef\xbb\xbf", 3) == 0)
+        problems_error(s->problems, file, 1, "the file begins with a byte order mark: save it without one");
     while (*c.at) {
         if (fresh_line && *c.at == '@' && take_include(s, &c))
             continue;
         fresh_line = *c.at == '\n' || (fresh_line && (*c.at == ' ' || *c.at == '\t'));
         if (*c.at == '"')
-            skip_string(&c);
+            skip_string(s, &c);
         else if (*c.at == '#' || strncmp(c.at, "//", 2) == 0)
             skip_line(&c);
         else if (strncmp(c.at, "/*", 2) == 0)

@@ -198,6 +198,7 @@ struct group {
     char outcome[256];      /* of the newest journalled decision                                    */
     as_time outcome_at;     /* when it was last written                                              */
     char said[256];         /* what the log was last told                                           */
+    uint32_t dry_said;      /* mark of the steps a dry run has last told of; 0 none yet             */
     uint64_t moves, launches, launch_failures, scale_outs, scale_ins;
 };
 
@@ -290,6 +291,8 @@ void reconcile_pool(struct group *g, struct op *op);
 void reconcile_doubt(struct group *g); /* many look dead at once: hold                               */
 /* shadow.c: what other policies would have done, after each decision                                  */
 void shadow_group(struct group *g, const struct as_view *base);
+/* dry.c: tells the log what a dry run would do                                                         */
+void dry_say(struct group *g);
 /* judge.c: one policy's proposal, recorded                                                            */
 void policy_propose(struct policy_run *run, const struct as_view *base, struct proposal_record *r);
 /* weigh.c: aims the weights of one balancer's members by what they were measured at                    */

@@ -227,7 +227,7 @@ static void record(struct group *g)
     bool changed = strcmp(outcome, g->outcome) != 0;
     bool news =
         changed && strcmp(summary, g->said) != 0; /* a want beyond the bounds may change all the time */
-    if (g->decision.desired != g->decision.current ? changed : news && e->world.act)
+    if (g->decision.desired != g->decision.current ? changed : news)
         log_info(g->cfg->name, "%s%s", e->world.act ? "" : "[dry run] ", summary);
     else
         log_debug(g->cfg->name, "%s", summary);

@@ -227,8 +227,11 @@ static void turn_group(struct engine *e, struct group *g)
     if (g->retired)
         return;
     g->touched = g->touched || g->decide_at || g->dirty;
-    if (g->decide_at && (e->now >= g->decide_at || !waits_for_poll(g)))
+    if (g->decide_at && (e->now >= g->decide_at || !waits_for_poll(g))) {
         group_decide(g);
+        if (!e->world.act && g->decided)
+            dry_say(g);
+    }
     if (g->dirty || (g->plan_due && e->now >= g->plan_due))
         step_group(e, g);
     else if (g->due && e->now >= g->due)

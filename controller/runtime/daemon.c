@@ -55,6 +55,13 @@ static void put_problems(cJSON *list, const struct cfg_problems *problems)
                              cJSON_CreateString(config_problem_text(&problems->items[k], line, sizeof line)));
 }
 
+/* The log has every problem; history tells that there was an attempt, and the first of what was wrong. */
+static void refused(struct daemon *d, const char *why)
+{
+    log_error("reload", "nothing was changed: %s", why);
+    engine_event(d->engine, "", "", "reload", "refused, nothing was changed: %s", why);
+}
+
 static int swap_in(struct daemon *d, struct cfg *cfg, cJSON *answer)
 {
     struct as_error err = { 0 };
@@ -66,7 +73,7 @@ static int swap_in(struct daemon *d, struct cfg *cfg, cJSON *answer)
     }
     int rc = engine_reload(d->engine, hold, &diff, &err);
     if (rc != AS_OK) {
-        log_error("reload", "nothing was changed: %s", err.msg);
+        refused(d, err.msg);
         cJSON_AddStringToObject(answer, "error", err.msg);
     } else {
         cJSON *changes = cJSON_AddArrayToObject(answer, "changes");
@@ -78,7 +85,11 @@ static int swap_in(struct daemon *d, struct cfg *cfg, cJSON *answer)
             engine_event(d->engine, "", "", "reload", "%s", diff.lines[k]);
             cJSON_AddItemToArray(changes, cJSON_CreateString(diff.lines[k]));
         }
-        log_info("reload", "done: %zu changes", diff.count);
+        log_info("reload",
+                 diff.count == 0   ? "done: nothing is different"
+                 : diff.count == 1 ? "done: %zu change"
+                                   : "done: %zu changes",
+                 diff.count);
         cfg_hold_put(d->hold);
         d->hold = cfg_hold_get(hold);
     }
@@ -91,6 +102,7 @@ static int reload(struct daemon *d, cJSON *answer)
 {
     struct cfg_problems problems = { 0 };
     struct cfg *cfg = NULL;
+    char line[700];
     notify_reloading();
     int rc = config_load(d->path, d->registry, &cfg, &problems);
     log_problems(&problems);
@@ -98,7 +110,8 @@ static int reload(struct daemon *d, cJSON *answer)
     if (rc == AS_OK)
         rc = swap_in(d, cfg, answer);
     else
-        log_error("reload", "nothing was changed: %zu errors in the configuration", problems.errors);
+        refused(d, problems.count ? config_problem_text(&problems.items[0], line, sizeof line)
+                                  : "out of memory");
     config_problems_fini(&problems);
     cJSON_AddBoolToObject(answer, "ok", rc == AS_OK);
     notify_ready();
@@ -130,16 +143,25 @@ static int64_t query_number(const struct api_request *rq, const char *key, int64
     return text && *text && *end == '\0' ? v : fallback;
 }
 
+static void no_such_group(const struct daemon *d, const char *name, struct api_reply *reply)
+{
+    char text[400];
+    size_t used = (size_t)snprintf(text, sizeof text, "there is no group '%.60s' (there are:", name);
+    for (const struct group *g = d->engine->groups; g; g = g->next)
+        if (!g->retired && used < sizeof text - AS_NAME_MAX - 8)
+            used += (size_t)snprintf(text + used, sizeof text - used, " %s", g->cfg->name);
+    snprintf(text + used, sizeof text - used, ")");
+    reply_error(reply, 404, text);
+}
+
 static void answer_explain(struct daemon *d, const struct api_request *rq, struct api_reply *reply)
 {
     const char *name = api_query(rq, "group");
     struct group *g = name ? engine_group(d->engine, name) : NULL;
     int64_t at = query_number(rq, "at", 0);
     struct as_error err = { 0 };
-    char text[200];
-    if (!g) {
-        snprintf(text, sizeof text, "no group '%.60s'", name ? name : "");
-        reply_error(reply, 404, text);
+    if (!g && !at) { /* one that is no more has its past in the journal */
+        no_such_group(d, name ? name : "", reply);
         return;
     }
     cJSON *o = at ? history_decision(d->journal, name, at, &err) : report_decision(g);
@@ -212,6 +234,8 @@ static void on_term(uv_signal_t *s, int signum)
     if (d->stopping)
         _exit(128 + signum);
     log_info("daemon", "%s: stopping; instances are left serving", signum == SIGTERM ? "SIGTERM" : "SIGINT");
+    engine_event(d->engine, "", "", "stop", "%s; instances are left serving",
+                 signum == SIGTERM ? "SIGTERM" : "SIGINT");
     signal(SIGTERM, SIG_DFL); /* the loop ends now: a second one stops at once, whichever of the two */
     signal(SIGINT, SIG_DFL);
     stop(d, 0);

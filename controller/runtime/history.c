@@ -66,6 +66,13 @@ struct pick {
     cJSON *found;
 };
 
+static int pick_newest(void *arg, const struct journal_decision *d)
+{
+    struct pick *p = arg;
+    p->found = cJSON_Parse(d->last_json ? d->last_json : d->json);
+    return 1;
+}
+
 /* Newest first: the first row that had begun by then. Its last JSON is nearer when the row was repeated. */
 static int pick_decision(void *arg, const struct journal_decision *d)
 {
@@ -78,8 +85,11 @@ static int pick_decision(void *arg, const struct journal_decision *d)
 cJSON *history_decision(struct journal *j, const char *group, int64_t at_wall, struct as_error *err)
 {
     struct pick p = { at_wall, NULL };
-    int rc = journal_each_decision(j, group, at_wall - DECISION_SLACK, at_wall, 1, pick_decision, &p, err);
+    int rc = at_wall == 0 ? journal_each_decision(j, group, 0, INT64_MAX, 1, pick_newest, &p, err)
+                          : journal_each_decision(j, group, at_wall - DECISION_SLACK, at_wall, 1,
+                                                  pick_decision, &p, err);
     if (rc == AS_OK && !p.found)
-        as_fail(err, AS_ENOENT, "no decision of group '%s' is recorded for that time", group);
+        as_fail(err, AS_ENOENT, "no decision of group '%s' is recorded%s", group,
+                at_wall ? " for that time: `autoscale history` shows when it ran" : "");
     return p.found;
 }

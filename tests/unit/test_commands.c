@@ -121,7 +121,8 @@ static void check_of_a_missing_file_fails(void **state)
     assert_int_equal(RUN(command_check, "check", "-c", "nowhere.conf"), 1);
     assert_string_equal(err_text, "nowhere.conf: error: cannot be read: No such file or directory\n");
     assert_int_equal(RUN(command_check, "check", "x.conf"), 1);
-    assert_string_equal(err_text, "autoscale check: 'x.conf' is too much: the file is named with -c\n");
+    assert_string_equal(err_text, "autoscale check: 'x.conf' is too much: the file is named with -c\n"
+                                  "`autoscale check -h` tells how it is used\n");
 }
 
 static void every_command_has_help(void **state)
