@@ -113,6 +113,8 @@ static bool print_group(const cJSON *g)
         bad = print_endpoint("balancer", answer_str(x, "balancer"), x) || bad;
         if (answer_num(x, "foreign_members") > 0)
             printf(", %d members that are not ours", (int)answer_num(x, "foreign_members"));
+        if (cJSON_IsTrue(cJSON_GetObjectItemCaseSensitive(x, "leaving")))
+            printf(", left the configuration: our servers leave it");
         printf("\n");
     }
     cJSON_ArrayForEach(x, cJSON_GetObjectItemCaseSensitive(g, "instances")) print_instance(x);

@@ -94,6 +94,7 @@ struct cfg_group {
 };
 
 struct cfg {
+    struct as_settings *controller; /* the block, for the places of its options */
     char name[AS_NAME_MAX]; /* controller.name: the ownership mark; [a-z0-9-], default "autoscale" */
     as_time interval;       /* default 2s */
     char *state;            /* journal; default /var/lib/autoscale/state.db */
@@ -134,6 +135,10 @@ void config_free(struct cfg *c);
 void config_problems_fini(struct cfg_problems *p);
 /* "FILE:LINE: error: group 'web': …" into buf; returns buf. */
 const char *config_problem_text(const struct cfg_problem *p, char *buf, size_t size);
+
+/* Where an option stands; of none (NULL) or one that was not given, where its block begins. The file is borrowed from the
+ * configuration. */
+struct cfg_place config_place(const struct as_settings *s, const char *option);
 
 /* The metric "source[.object].series" split into source and the rest. False when malformed. Pure syntax. */
 bool config_metric_split(const char *metric, char source[AS_NAME_MAX], char object[AS_NAME_MAX],

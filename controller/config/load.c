@@ -31,6 +31,7 @@ void config_free(struct cfg *c)
     free(c->policies);
     free(c->sources);
     free(c->files);
+    as_settings_free(c->controller);
     free(c->state);
     free(c->socket);
     free(c);
@@ -81,9 +82,8 @@ static int controller_load(struct loader *l, config_setting_t *root)
                        "controller: socket: the path of a Unix socket has at most %zu bytes",
                        sizeof((struct sockaddr_un *)NULL)->sun_path - 1);
     }
-    rc = take_controller(l->cfg, s);
-    as_settings_free(parts[0]);
-    return rc;
+    l->cfg->controller = parts[0];
+    return take_controller(l->cfg, s);
 }
 
 static const char *default_socket(void)

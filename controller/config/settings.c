@@ -119,6 +119,12 @@ const char *settings_file(const struct as_settings *s, int line)
     return found ? found : s->file;
 }
 
+struct cfg_place config_place(const struct as_settings *s, const char *option)
+{
+    int line = option ? settings_line(s, option) : s->line;
+    return (struct cfg_place){ settings_file(s, line), line };
+}
+
 int as_settings_fail(const struct as_settings *s, const char *name, struct as_error *err, const char *fmt,
                      ...)
 {

@@ -121,6 +121,8 @@ struct pool {               /* one balancer endpoint of a group                 
     char epoch[48];
     int foreign;            /* members that are not ours                                            */
     bool refused;           /* AS_EINVAL, AS_EAUTH: cannot be driven as it is                       */
+    bool leaving;           /* not in the configuration any more, and our servers are still there   */
+    as_time moved_at;       /* all of them serve elsewhere since then; 0: not yet                   */
 };
 
 struct policy_input {       /* what one AS_OPT_METRIC option reads                                 */
@@ -218,6 +220,7 @@ struct engine {
     int64_t wall;
     as_time next_tick;
     bool held;  /* observe only: the start is still being checked; engine_release ends it           */
+    as_time heard; /* when the first group's balancers had all been asked; 0 not yet                 */
     struct source *sources;
     struct group *groups;
     struct op *outbox, **outbox_tail; /* writes that wait for the commit                            */
@@ -240,7 +243,8 @@ void engine_done(struct engine *e, struct op *op);
 as_time engine_next(const struct engine *e);
 /* Everything was asked at least once and has answered or failed: what `plan` waits for. */
 bool engine_observed(const struct engine *e);
-/* The same of the balancers alone: what a start waits for before it begins anything. */
+/* The same of the balancers alone: what a start waits for before it begins anything. One that does not answer is not
+ * waited for much longer than the others. */
 bool engine_balancers_asked(const struct engine *e);
 void engine_release(struct engine *e);
 
@@ -305,5 +309,6 @@ int group_footprint(const struct group *g);
 int group_serving(const struct group *g);
 as_time group_lead(const struct group *g);
 bool instance_serves(const struct group *g, const struct instance *i);
+bool pool_in_use(const struct pool *p); /* named by the configuration                               */
 
 #endif

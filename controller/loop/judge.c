@@ -11,13 +11,18 @@
 
 #define REPEAT_EVERY AS_MINUTE /* an unchanged decision is noted in the journal so often */
 
+bool pool_in_use(const struct pool *p)
+{
+    return !p->retired && !p->leaving;
+}
+
 bool instance_serves(const struct group *g, const struct instance *i)
 {
     if (i->state != INST_SERVING)
         return false;
     bool any = false, told = false;
     for (size_t k = 0; k < g->pool_count; k++) {
-        if (g->pools[k].retired || g->pools[k].failing_since || i->pools[k].listed_at == 0)
+        if (!pool_in_use(&g->pools[k]) || g->pools[k].failing_since || i->pools[k].listed_at == 0)
             continue;
         told = true;
         any = any || (i->pools[k].listed && i->pools[k].state == AS_MEMBER_UP);
@@ -65,7 +70,7 @@ bool group_observed(const struct group *g)
         if (!g->hosts[k].retired && g->hosts[k].tries == 0)
             return false;
     for (size_t k = 0; k < g->pool_count; k++)
-        if (!g->pools[k].retired && g->pools[k].tries == 0)
+        if (pool_in_use(&g->pools[k]) && g->pools[k].tries == 0)
             return false;
     return true;
 }
@@ -73,7 +78,7 @@ bool group_observed(const struct group *g)
 const struct pool *group_refused(const struct group *g)
 {
     for (size_t k = 0; k < g->pool_count; k++)
-        if (!g->pools[k].retired && g->pools[k].refused)
+        if (pool_in_use(&g->pools[k]) && g->pools[k].refused)
             return &g->pools[k];
     return NULL;
 }

@@ -110,9 +110,15 @@ static bool lost_from_sight(struct planner *p, const struct instance *i)
 static bool pools_hear(const struct group *g)
 {
     for (size_t k = 0; k < g->pool_count; k++)
-        if (!g->pools[k].retired && pool_blind(&g->pools[k]))
+        if (pool_in_use(&g->pools[k]) && pool_blind(&g->pools[k]))
             return false;
     return true;
+}
+
+/* Has nobody to wait for it: gone, or about to go and not to be spoken to. */
+static bool pool_off(const struct pool *pool)
+{
+    return pool->retired || (pool->leaving && pool_blind(pool));
 }
 
 /* --- states --------------------------------------------------------------------------------------- */
@@ -169,6 +175,8 @@ static void plan_admit(struct planner *p, const struct instance *i, bool also_he
     for (size_t k = 0; k < p->g->pool_count; k++) {
         const struct membership *m = &i->pools[k];
         bool out = m->state == AS_MEMBER_OUT || m->state == AS_MEMBER_DRAINING;
+        if (p->g->pools[k].leaving)
+            continue;
         if (ready_to_call(p, &p->g->pools[k], m) && (!m->listed || ((also_held_out || m->unsure) && out)))
             add(p, STEP_ADMIT, i, m->listed ? "it is out of rotation" : "it is no member")->index = (int)k;
     }
@@ -179,7 +187,8 @@ static void plan_joining(struct planner *p, const struct instance *i)
     if (plan_dead(p, i))
         return;
     for (size_t k = 0; k < p->g->pool_count; k++)
-        if (settled(&i->pools[k]) && i->pools[k].listed && i->pools[k].state == AS_MEMBER_UP) {
+        if (pool_in_use(&p->g->pools[k]) && settled(&i->pools[k]) && i->pools[k].listed &&
+            i->pools[k].state == AS_MEMBER_UP) {
             add(p, STEP_SERVE, i, "the checks of %s passed", p->g->pools[k].name);
             return;
         }
@@ -188,7 +197,7 @@ static void plan_joining(struct planner *p, const struct instance *i)
     bool heard = false;
     for (size_t k = 0; k < p->g->pool_count; k++) {
         const struct pool *pool = &p->g->pools[k];
-        if (pool_blind(pool))
+        if (pool->leaving || pool_blind(pool))
             continue;
         heard = true;
         since = pool->answers_since > since ? pool->answers_since : since;
@@ -203,7 +212,8 @@ static void plan_weights(struct planner *p, const struct instance *i)
     for (size_t k = 0; k < p->g->pool_count; k++) {
         const struct membership *m = &i->pools[k];
         int aim = (int)(m->weigh + 0.5), off = aim - m->weight;
-        if (aim == 0 || !m->listed || m->state != AS_MEMBER_UP || 20 * (off < 0 ? -off : off) < m->weight)
+        if (aim == 0 || p->g->pools[k].leaving || !m->listed || m->state != AS_MEMBER_UP ||
+            20 * (off < 0 ? -off : off) < m->weight)
             continue;
         if (off == 0 || !ready_to_call(p, &p->g->pools[k], m))
             continue;
@@ -214,11 +224,38 @@ static void plan_weights(struct planner *p, const struct instance *i)
     }
 }
 
+static void add_evict(struct planner *p, const struct instance *i, int pool, bool force)
+{
+    struct step *s = add(p, STEP_EVICT, i, force ? "it leaves now" : "it leaves");
+    s->index = pool;
+    s->force = force;
+}
+
+/* Out of a balancer that left the configuration, once all serve elsewhere: drained, then evicted. */
+static void plan_move(struct planner *p, const struct instance *i)
+{
+    const struct group *g = p->g;
+    for (size_t k = 0; k < g->pool_count; k++) {
+        const struct pool *pool = &g->pools[k];
+        const struct membership *m = &i->pools[k];
+        if (!pool->leaving || !pool->moved_at || !m->listed || !ready_to_call(p, pool, m))
+            continue;
+        bool member = m->state != AS_MEMBER_DRAINING && m->state != AS_MEMBER_OUT;
+        bool late = p->now - pool->moved_at >= g->cfg->balancer.drain;
+        due_at(p, pool->moved_at + g->cfg->balancer.drain);
+        if (member && !late)
+            add(p, STEP_MARK, i, "its balancer left the configuration")->index = (int)k;
+        else if (late || (m->held <= 0 && p->now >= m->veiled_until))
+            add_evict(p, i, (int)k, late);
+    }
+}
+
 static void plan_serving(struct planner *p, const struct instance *i)
 {
     if (plan_dead(p, i))
         return;
     plan_admit(p, i, false); /* out of rotation while SERVING is an operator's hand: left alone */
+    plan_move(p, i);
     plan_weights(p, i);
 }
 
@@ -232,7 +269,7 @@ static void plan_draining(struct planner *p, const struct instance *i)
     bool quiet = true, untold = false;
     double held = 0;
     for (size_t k = 0; k < g->pool_count; k++) {
-        if (g->pools[k].retired)
+        if (pool_off(&g->pools[k]))
             continue;
         const struct membership *m = &i->pools[k];
         bool member = m->listed && m->state != AS_MEMBER_DRAINING && m->state != AS_MEMBER_OUT;
@@ -266,20 +303,13 @@ static bool pool_lost(struct planner *p, const struct pool *pool)
     return p->now - since >= POOL_LOST;
 }
 
-static void add_evict(struct planner *p, const struct instance *i, int pool, bool force)
-{
-    struct step *s = add(p, STEP_EVICT, i, force ? "it leaves now" : "it leaves");
-    s->index = pool;
-    s->force = force;
-}
-
 static void plan_leaving(struct planner *p, const struct instance *i)
 {
     const struct group *g = p->g;
     bool out = true, force = i->force || p->now - i->since >= g->cfg->balancer.drain;
     for (size_t k = 0; k < g->pool_count; k++) {
         const struct membership *m = &i->pools[k];
-        if (g->pools[k].retired)
+        if (pool_off(&g->pools[k]))
             continue;
         if (pool_blind(&g->pools[k])) {
             out = out && force && pool_lost(p, &g->pools[k]);
@@ -338,10 +368,11 @@ static void plan_failed(struct planner *p, const struct instance *i)
         return;
     }
     due_at(p, i->since + keep);
+    plan_move(p, i);
     for (size_t k = 0; k < g->pool_count; k++) {
         const struct membership *m = &i->pools[k];
         bool member = m->listed && m->state != AS_MEMBER_DRAINING && m->state != AS_MEMBER_OUT;
-        if (member && ready_to_call(p, &g->pools[k], m) && group_serving(g) > 0)
+        if (member && !g->pools[k].leaving && ready_to_call(p, &g->pools[k], m) && group_serving(g) > 0)
             add(p, STEP_MARK, i, "it failed and is kept")->index = (int)k;
     }
 }

@@ -204,7 +204,8 @@ static void take_members(struct group *g, const struct op *op)
     }
 }
 
-static void find_strangers(struct group *g, const struct op *op)
+/* Returns how many are left behind by instances that are gone. */
+static int find_strangers(struct group *g, const struct op *op)
 {
     struct pool *p = &g->pools[op->index];
     const struct instance *next = g->instances; /* probably the next member's */
@@ -221,12 +222,42 @@ static void find_strangers(struct group *g, const struct op *op)
         if (!our_kind_of_name(g, m->id)) {
             p->foreign++;
         } else {
-            if (journal_knows_instance(g->engine->journal, m->id) == 1 && orphans++ < ORPHANS_PER_LIST)
-                evict_orphan(g, op->index, m);
-            else
+            if (journal_knows_instance(g->engine->journal, m->id) != 1)
                 p->foreign++;
+            else if (orphans++ < ORPHANS_PER_LIST)
+                evict_orphan(g, op->index, m);
         }
     }
+    return orphans;
+}
+
+static bool up_elsewhere(const struct group *g, const struct instance *i)
+{
+    for (size_t k = 0; k < g->pool_count; k++)
+        if (pool_in_use(&g->pools[k]) && !g->pools[k].failing_since && i->pools[k].listed &&
+            i->pools[k].state == AS_MEMBER_UP)
+            return true;
+    return false;
+}
+
+/* A balancer that left the configuration: may ours go, and are they out? */
+static void let_go(struct group *g, struct pool *p, const struct op *op, int orphans)
+{
+    bool ours = orphans > 0, served = true;
+    for (const struct instance *i = g->instances; i; i = i->next) {
+        const struct membership *m = &i->pools[op->index];
+        ours = ours || m->listed || m->busy || m->changed_at > op->submitted ||
+               (m->unsure && g->engine->now - m->changed_at < LOST_AFTER);
+        served = served && (i->state != INST_SERVING || up_elsewhere(g, i));
+    }
+    p->moved_at = !served ? 0 : p->moved_at ? p->moved_at : g->engine->now;
+    if (ours)
+        return;
+    p->retired = true;
+    log_info(g->cfg->name, "balancer %s has none of our servers any more: it is left alone from now on",
+             p->name);
+    engine_event(g->engine, g->cfg->name, "", "balancer", "%s left the configuration and has none of ours",
+                 p->name);
 }
 
 static void note_epoch(struct group *g, struct pool *p, const char *epoch)
@@ -259,8 +290,11 @@ void reconcile_pool(struct group *g, struct op *op)
     p->listed_at = op->submitted;
     note_epoch(g, p, op->members.epoch);
     take_members(g, op);
-    find_strangers(g, op);
-    weigh_pool(g, op->index);
+    int orphans = find_strangers(g, op);
+    if (p->leaving)
+        let_go(g, p, op, orphans);
+    else
+        weigh_pool(g, op->index);
 }
 
 /* --- doubt ------------------------------------------------------------------------------------------ */

@@ -1,5 +1,6 @@
 /* reload: swaps the configuration, all or nothing. First everything new is bound beside the old; only when all
  * of it stands is the old replaced. What did not change keeps its windows, cooldowns and state. */
+#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -41,6 +42,19 @@ static void drop_staged(struct engine *e, struct staged *st)
 
 /* --- what forbids a reload ---------------------------------------------------------------------------- */
 
+__attribute__((format(printf, 3, 4))) static int refuse(struct as_error *err, struct cfg_place at,
+                                                        const char *fmt, ...)
+{
+    char text[256];
+    va_list ap;
+    va_start(ap, fmt);
+    vsnprintf(text, sizeof text, fmt, ap);
+    va_end(ap);
+    as_fail(err, AS_EINVAL, "%s:%d: %s", at.file, at.line, text);
+    err->line = at.line;
+    return AS_EINVAL;
+}
+
 static bool names_endpoint(const struct cfg_group *c, const char *name)
 {
     for (size_t k = 0; k < c->compute.endpoint_count; k++)
@@ -51,6 +65,7 @@ static bool names_endpoint(const struct cfg_group *c, const char *name)
 
 static int check_hosts(const struct group *g, const struct cfg_group *c, struct as_error *err)
 {
+    struct cfg_place at = config_place(c->compute.settings, c->compute.driver->endpoints);
     size_t places = g->host_count; /* of hosts that left too: operations refer to them by number */
     for (size_t n = 0; n < c->compute.endpoint_count; n++) {
         size_t k = 0;
@@ -59,22 +74,21 @@ static int check_hosts(const struct group *g, const struct cfg_group *c, struct 
         places += k == g->host_count;
     }
     if (places > HOSTS_MOST)
-        return as_fail(err, AS_EINVAL,
-                       "group '%s': %zu hosts came and went since the start, at most %d can: restart "
-                       "instead",
-                       c->name, places, HOSTS_MOST);
+        return refuse(err, at,
+                      "group '%s': %zu hosts came and went since the start, at most %d can: restart instead",
+                      c->name, places, HOSTS_MOST);
     for (size_t k = 0; k < g->host_count; k++) {
         int here = 0;
         for (const struct instance *i = g->instances; i; i = i->next)
             here += i->host == (int)k && i->state != INST_GONE;
         if (here && !names_endpoint(c, g->hosts[k].name))
-            return as_fail(err, AS_EINVAL,
-                           "group '%s': host %s still has %d of its instances; keep it until they are gone",
-                           c->name, g->hosts[k].name, here);
+            return refuse(err, at,
+                          "group '%s': host %s still has %d of its instances; keep it until they are gone",
+                          c->name, g->hosts[k].name, here);
     }
     if (c->compute.driver != g->cfg->compute.driver && group_footprint(g) > 0)
-        return as_fail(err, AS_EINVAL, "group '%s': the compute driver cannot change while it has instances",
-                       c->name);
+        return refuse(err, config_place(c->compute.settings, "driver"),
+                      "group '%s': the compute driver cannot change while it has instances", c->name);
     return AS_OK;
 }
 
@@ -85,27 +99,26 @@ static int check_pool(const struct group *g, const struct cfg_group *c, struct a
     if (!was || group_footprint(g) == 0)
         return AS_OK;
     if (was != is)
-        return as_fail(err, AS_EINVAL,
-                       "group '%s': the balancer driver cannot change while the group has instances",
-                       c->name);
+        return refuse(err, is ? config_place(c->balancer.settings, "driver") : c->at,
+                      "group '%s': the balancer driver cannot change while the group has instances", c->name);
     if (was->pool && !same(as_settings_str(g->cfg->balancer.settings, was->pool),
                            as_settings_str(c->balancer.settings, is->pool)))
-        return as_fail(err, AS_EINVAL,
-                       "group '%s': balancer.%s cannot change while the group has instances: they would stay "
-                       "behind in '%s'",
-                       c->name, was->pool, as_settings_str(g->cfg->balancer.settings, was->pool));
+        return refuse(err, config_place(c->balancer.settings, is->pool),
+                      "group '%s': balancer.%s cannot change while the group has instances: they would stay "
+                      "behind in '%s'",
+                      c->name, was->pool, as_settings_str(g->cfg->balancer.settings, was->pool));
     return AS_OK;
 }
 
 static int check_swap(struct engine *e, const struct cfg *c, struct as_error *err)
 {
     if (strcmp(c->name, e->cfg->name) != 0)
-        return as_fail(
-            err, AS_EINVAL,
-            "controller.name cannot change at run time: it is the ownership mark; restart instead");
-    if (!same(c->state, e->cfg->state) || !same(c->socket, e->cfg->socket))
-        return as_fail(err, AS_EINVAL,
-                       "controller.state and controller.socket cannot change at run time: restart instead");
+        return refuse(err, config_place(c->controller, "name"),
+                      "controller.name cannot change at run time: it is the ownership mark; restart instead");
+    bool state = same(c->state, e->cfg->state);
+    if (!state || !same(c->socket, e->cfg->socket))
+        return refuse(err, config_place(c->controller, state ? "socket" : "state"),
+                      "controller.state and controller.socket cannot change at run time: restart instead");
     for (size_t k = 0; k < c->group_count; k++) {
         struct group *g = engine_group(e, c->groups[k].name);
         int rc = g ? check_hosts(g, &c->groups[k], err) : AS_OK;
@@ -201,11 +214,12 @@ static void forgive(struct group *g)
         backoff_clear(&g->hosts[k].launch);
 }
 
+/* A balancer that is not named any more keeps its place and its driver until our servers are out of it. */
 static void merge_pools(struct engine *e, struct group *g, struct group *fresh, struct pool *room)
 {
     memcpy(room, g->pools, g->pool_count * sizeof *room);
     for (size_t k = 0; k < g->pool_count; k++)
-        room[k].retired = true;
+        room[k].leaving = !room[k].retired;
     for (size_t n = 0; n < fresh->pool_count; n++) {
         size_t k = 0;
         while (k < g->pool_count && strcmp(room[k].name, fresh->pools[n].name) != 0)
@@ -215,11 +229,18 @@ static void merge_pools(struct engine *e, struct group *g, struct group *fresh, 
         } else {
             e->world.unbind(e->world.arg, room[k].port);
             room[k].port = fresh->pools[n].port;
-            room[k].retired = room[k].refused = false;
+            room[k].retired = room[k].leaving = room[k].refused = false;
+            room[k].moved_at = 0;
             room[k].next_list = e->now;
         }
         fresh->pools[n].port = NULL;
     }
+    for (size_t k = 0; k < g->pool_count; k++)
+        if (room[k].leaving && !room[k].moved_at)
+            log_info(g->cfg->name,
+                     "balancer %s left the configuration: our servers there are drained and evicted once "
+                     "they serve elsewhere",
+                     room[k].name);
     free(g->pools);
     g->pools = room;
 }

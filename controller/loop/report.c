@@ -295,6 +295,8 @@ static cJSON *pool_json(const struct engine *e, const struct pool *p)
     put_str(o, "balancer", p->name);
     put_health(o, e, p->failing_since, p->listed_at, &p->err);
     put_num(o, "foreign_members", p->foreign);
+    if (p->leaving)
+        put_bool(o, "leaving", true);
     return o;
 }
 

@@ -9,6 +9,7 @@
 #include "engine.h"
 
 #define GRACE_MOST  250 /* ms a decision waits for the polls of its round */
+#define STRAGGLER   250 /* ms a start waits for balancers after others have answered */
 #define PASSES_MOST 8   /* plan and act again while states move, then leave the rest to the next turn */
 
 struct op *engine_op(struct engine *e, enum op_kind kind, as_time timeout)
@@ -127,6 +128,10 @@ static void take(struct engine *e, struct op *op)
     g->inflight--;
     if (op->inst)
         op->inst->inflight--;
+    if (g->retired && op->kind < OP_FIRST_WRITE) { /* nothing may come of what it sees */
+        op_free(op);
+        return;
+    }
     if (op->kind != OP_PROBE)
         g->dirty = true;
     switch (op->kind) {
@@ -275,6 +280,21 @@ static void prune(struct engine *e)
     e->next_prune = e->now + (more ? AS_SECOND : AS_HOUR);
 }
 
+static bool balancers_asked(const struct group *g)
+{
+    for (size_t k = 0; k < g->pool_count; k++)
+        if (pool_in_use(&g->pools[k]) && g->pools[k].tries == 0)
+            return false;
+    return true;
+}
+
+static void hear(struct engine *e)
+{
+    for (const struct group *g = e->groups; g && !e->heard; g = g->next)
+        if (!g->retired && balancers_asked(g))
+            e->heard = e->now;
+}
+
 void engine_turn(struct engine *e, as_time now, int64_t wall)
 {
     e->now = now;
@@ -292,6 +312,8 @@ void engine_turn(struct engine *e, as_time now, int64_t wall)
         }
     for (struct group *g = e->groups; g; g = g->next)
         turn_group(e, g);
+    if (e->held)
+        hear(e);
     engine_commit(e);
     bury(e);
     prune(e);
@@ -319,16 +341,17 @@ as_time engine_next(const struct engine *e)
     }
     if (e->journal_failing_since && e->journal_retry < next)
         next = e->journal_retry;
+    if (e->held && e->heard && e->heard + STRAGGLER < next)
+        next = e->heard + STRAGGLER;
     return next;
 }
 
 bool engine_balancers_asked(const struct engine *e)
 {
+    bool all = true;
     for (const struct group *g = e->groups; g; g = g->next)
-        for (size_t k = 0; k < g->pool_count; k++)
-            if (!g->retired && !g->pools[k].retired && g->pools[k].tries == 0)
-                return false;
-    return true;
+        all = all && (g->retired || balancers_asked(g));
+    return all || (e->heard && e->now - e->heard >= STRAGGLER);
 }
 
 void engine_release(struct engine *e)

@@ -217,6 +217,20 @@ static void unmake_box(struct simworld *s, const char *id)
         }
 }
 
+static struct seat *add_seat(struct simworld *s, const char *pool, const char *group, const char *id)
+{
+    struct seat *m = calloc(1, sizeof *m);
+    if (!m)
+        abort();
+    snprintf(m->id, sizeof m->id, "%s", id);
+    snprintf(m->pool, sizeof m->pool, "%s", pool);
+    snprintf(m->group, sizeof m->group, "%s", group);
+    m->admitted_at = s->now;
+    m->next = s->seats;
+    s->seats = m;
+    return m;
+}
+
 static void take_seat(struct simworld *s, const struct sim_port *port, const char *id)
 {
     struct seat *m = find_seat(s, port->name, id);
@@ -224,17 +238,8 @@ static void take_seat(struct simworld *s, const struct sim_port *port, const cha
     if (b &&
         (!b->ready_at || s->now < b->ready_at)) /* one that answered once and died since is another matter */
         broken(s, "G4: %s is admitted before it answers", id);
-    if (!m) {
-        m = calloc(1, sizeof *m);
-        if (!m)
-            abort();
-        snprintf(m->id, sizeof m->id, "%s", id);
-        snprintf(m->pool, sizeof m->pool, "%s", port->name);
-        snprintf(m->group, sizeof m->group, "%s", port->group);
-        m->admitted_at = s->now;
-        m->next = s->seats;
-        s->seats = m;
-    }
+    if (!m)
+        m = add_seat(s, port->name, port->group, id);
     m->draining = false;
 }
 
@@ -671,6 +676,19 @@ void sim_lose_members(struct simworld *s)
         free(m);
     }
     s->epoch++;
+}
+
+void sim_seat(struct simworld *s, const char *pool, const char *group, const char *id)
+{
+    add_seat(s, pool, group, id);
+}
+
+int sim_seated(const struct simworld *s, const char *pool)
+{
+    int n = 0;
+    for (const struct seat *m = s->seats; m; m = m->next)
+        n += strcmp(m->pool, pool) == 0;
+    return n;
 }
 
 uint64_t sim_creates(const struct simworld *s)

@@ -46,6 +46,8 @@ int sim_up(const struct simworld *s, const char *group);     /* members that tak
 void sim_kill(struct simworld *s, const char *group, int n); /* n running ones end by themselves        */
 void sim_hang_host(struct simworld *s, const char *host, bool hung); /* calls do not return             */
 void sim_lose_members(struct simworld *s);                   /* the balancer restarts                   */
+void sim_seat(struct simworld *s, const char *pool, const char *group, const char *id); /* by somebody else     */
+int sim_seated(const struct simworld *s, const char *pool);  /* members of a balancer, whatever state    */
 uint64_t sim_creates(const struct simworld *s);              /* creates asked for so far                */
 const char *sim_violation(const struct simworld *s);         /* "" or the first broken guarantee        */
 

@@ -37,14 +37,14 @@ wide_conf
 sed -i 's/ max = 6;/ maxx = 6;/' "$CONF"
 refused unknown_key "autoscale.conf:[0-9]+: error: group 'web': .*'maxx'.*did you mean 'max'"
 wide_conf hosts="\"unix://$DOCKER2\""
-refused removed_host "group 'web': host unix://$DOCKER still has 1 of its instances"
+refused removed_host "nothing was changed: $CONF:[0-9]+: group 'web': host unix://$DOCKER still has 1 of its instances"
 wide_conf
 sed -i '0,/backend = "web"/s//backend = "other"/' "$CONF"
-refused changed_backend "group 'web': balancer.backend cannot change while the group has instances"
+refused changed_backend "nothing was changed: $CONF:[0-9]+: group 'web': balancer.backend cannot change while the group has instances"
 wide_conf name=other
-refused changed_name 'controller.name cannot change at run time'
+refused changed_name 'autoscale.conf:[0-9]+: controller.name cannot change at run time'
 wide_conf state="$WORK/other.db"
-refused changed_journal 'controller.state and controller.socket cannot change'
+refused changed_journal 'autoscale.conf:[0-9]+: controller.state and controller.socket cannot change'
 
 # --- G11: good reloads -----------------------------------------------------------------------------------------
 wide_conf max=2

@@ -156,4 +156,36 @@ __attribute__((unused)) static void kit_run(struct kit *k, as_time span)
         fail_msg("%s", sim_violation(k->sim));
 }
 
+__attribute__((unused)) static struct group *web(struct kit *k)
+{
+    return engine_group(k->engine, "web");
+}
+
+__attribute__((unused)) static int in_state(struct kit *k, enum inst_state state)
+{
+    int n = 0;
+    for (const struct instance *i = web(k)->instances; i; i = i->next)
+        n += i->state == state;
+    return n;
+}
+
+/* AS_OK, or why the new configuration is refused. */
+__attribute__((unused)) static int try_reload(struct kit *k, const char *text, struct as_error *err)
+{
+    struct cfg_diff diff = { 0 };
+    struct cfg_hold *hold = kit_config(k, text);
+    int rc = engine_reload(k->engine, hold, &diff, err);
+    config_diff_fini(&diff);
+    cfg_hold_put(rc == AS_OK ? k->hold : hold);
+    k->hold = rc == AS_OK ? hold : k->hold;
+    return rc;
+}
+
+__attribute__((unused)) static void reload(struct kit *k, const char *text)
+{
+    struct as_error err = { 0 };
+    if (try_reload(k, text, &err) != AS_OK)
+        fail_msg("%s", err.msg);
+}
+
 #endif

@@ -15,19 +15,6 @@ static const char plain[] = WEB("20s", "hosts = [ \"a\", \"b\" ];");
 static const char one_host[] = WEB("20s", "hosts = [ \"a\" ];");
 static const char keeps[] = WEB("20s", "hosts = [ \"a\" ]; keep_failed = \"1h\";");
 
-static struct group *web(struct kit *k)
-{
-    return engine_group(k->engine, "web");
-}
-
-static int in_state(struct kit *k, enum inst_state state)
-{
-    int n = 0;
-    for (const struct instance *i = web(k)->instances; i; i = i->next)
-        n += i->state == state;
-    return n;
-}
-
 /* Five that fail together say once that something is wrong, not five times. */
 static void G9_a_batch_of_failures_is_one_failure(void **state)
 {

@@ -21,11 +21,6 @@ static const char shadowed[] =
     "policies = { load = { type = \"target\"; metric = \"lb.load\"; per_instance = 10.0; };\n"
     "  half = { type = \"target\"; metric = \"lb.load\"; per_instance = 20.0; }; };\n";
 
-static struct group *web(struct kit *k)
-{
-    return engine_group(k->engine, "web");
-}
-
 static void follows_the_load_out_and_in(void **state)
 {
     (void)state;

@@ -20,32 +20,6 @@ static const char web_10_slow[] =
 static const char web_keeps[] =
     GROUP_WEB(10, "sources = { m = { driver = \"sim\"; }; };\n", "keep_failed = \"10m\"; ");
 
-static struct group *web(struct kit *k)
-{
-    return engine_group(k->engine, "web");
-}
-
-static int in_state(struct kit *k, enum inst_state state)
-{
-    int n = 0;
-    for (const struct instance *i = web(k)->instances; i; i = i->next)
-        n += i->state == state;
-    return n;
-}
-
-static void reload(struct kit *k, const char *text)
-{
-    struct cfg_diff diff = { 0 };
-    struct as_error err = { 0 };
-    struct cfg_hold *hold = kit_config(k, text);
-    int rc = engine_reload(k->engine, hold, &diff, &err);
-    config_diff_fini(&diff);
-    if (rc != AS_OK)
-        fail_msg("%s", err.msg);
-    cfg_hold_put(k->hold);
-    k->hold = hold;
-}
-
 /* Creates that a hung host never answered are no capacity: another host takes over, within max. */
 static void G10_creates_lost_on_a_hung_host_are_made_elsewhere(void **state)
 {
@@ -300,6 +274,51 @@ static void hostile_operators_do_not_lose_instances(void **state)
         hostile_operators(one ? strtoull(one, NULL, 10) : seed);
 }
 
+static const char two_balancers[] =
+    "sources = { m = { driver = \"sim\"; }; };\n"
+    "groups = { web = { min = 2; max = 10; compute = { driver = \"sim\"; hosts = [ \"a\" ]; };\n"
+    "    balancer = { driver = \"sim\"; hosts = [ \"lb\" ]; }; policies = [ \"load\" ]; };\n"
+    "  two = { min = 1; max = 4; compute = { driver = \"sim\"; hosts = [ \"a\" ]; };\n"
+    "    balancer = { driver = \"sim\"; hosts = [ \"lb2\" ]; }; policies = [ \"load\" ]; }; };\n"
+    "policies = { load = { type = \"target\"; metric = \"m.load\"; per_instance = 10.0; }; };\n";
+
+/* As the daemon does: nothing is begun before the balancers have been asked whether they can be driven. */
+static void release(void *arg)
+{
+    struct kit *k = arg;
+    if (k->engine->held && engine_balancers_asked(k->engine))
+        engine_release(k->engine);
+}
+
+static void G10_a_hung_balancer_does_not_hold_up_the_start_of_others(void **state)
+{
+    (void)state;
+    struct kit k = { .load = 20 };
+    kit_start(&k, two_balancers, &(struct sim_params){ .seed = 31 });
+    k.engine->held = true;
+    sim_hang_host(k.sim, "lb2", true);
+    as_time began = sim_now(k.sim);
+    while (sim_creates(k.sim) == 0 && sim_now(k.sim) < began + AS_MINUTE)
+        sim_run(k.sim, sim_now(k.sim) + 1, release, &k);
+    assert_true(sim_now(k.sim) - began < AS_SECOND); /* a call to lb2 takes two to fail */
+    sim_run(k.sim, sim_now(k.sim) + 10 * AS_SECOND, release, &k);
+    assert_int_equal(sim_up(k.sim, "web"), 2);
+    kit_end(&k);
+}
+
+static void a_start_waits_for_its_only_balancer(void **state)
+{
+    (void)state;
+    struct kit k = { .load = 20 };
+    kit_start(&k, web_10, &(struct sim_params){ .seed = 32, .call_ms = 1500 });
+    k.engine->held = true;
+    sim_run(k.sim, sim_now(k.sim) + 1400, release, &k);
+    assert_true(k.engine->held);
+    sim_run(k.sim, sim_now(k.sim) + 200, release, &k);
+    assert_false(k.engine->held);
+    kit_end(&k);
+}
+
 static void G9_a_mended_configuration_need_not_wait_for_the_back_off(void **state)
 {
     (void)state;
@@ -327,6 +346,8 @@ int main(void)
         cmocka_unit_test(a_journal_that_works_again_is_noticed_with_nothing_to_write),
         cmocka_unit_test(G11_a_decision_outlives_the_source_it_was_made_from),
         cmocka_unit_test(G11_reloads_with_operations_under_way_lose_nothing),
+        cmocka_unit_test(G10_a_hung_balancer_does_not_hold_up_the_start_of_others),
+        cmocka_unit_test(a_start_waits_for_its_only_balancer),
         cmocka_unit_test(G9_a_mended_configuration_need_not_wait_for_the_back_off),
         cmocka_unit_test(hostile_operators_do_not_lose_instances),
     };

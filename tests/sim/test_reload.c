@@ -1,0 +1,197 @@
+/* Reloads that take something away under a running group: a balancer, a host, the group itself. What is refused says
+ * where; what is taken away is left without anything of ours. */
+#include "simkit.h"
+
+#define WEB(name, hosts, balancers)                                                                          \
+    "controller = { " name "};\n"                                                                            \
+    "sources = { m = { driver = \"sim\"; }; };\n"                                                            \
+    "groups = { web = { min = 2; max = 10;\n"                                                                \
+    "  compute = { driver = \"sim\";\n"                                                                      \
+    "              hosts = [ " hosts " ]; };\n"                                                              \
+    "  health = { http = \"/\"; interval = \"500ms\"; };\n"                                                  \
+    "  balancer = { driver = \"sim\";\n"                                                                     \
+    "               hosts = [ " balancers " ]; drain = \"10s\"; };\n"                                        \
+    "  policies = [ \"load\" ]; }; };\n"                                                                     \
+    "policies = { load = { type = \"target\"; metric = \"m.load\"; per_instance = 10.0; }; };\n"
+
+static const char on_lb1[] = WEB("", "\"a\", \"b\"", "\"lb1\"");
+static const char on_lb2[] = WEB("", "\"a\", \"b\"", "\"lb2\"");
+static const char on_both[] = WEB("", "\"a\", \"b\"", "\"lb1\", \"lb2\"");
+static const char without_b[] = WEB("", "\"a\"", "\"lb1\"");
+static const char renamed[] = WEB("name = \"other\"; ", "\"a\", \"b\"", "\"lb1\"");
+
+static const char unbalanced[] =
+    "sources = { m = { driver = \"sim\"; }; };\n"
+    "groups = { web = { min = 2; max = 10; compute = { driver = \"sim\"; hosts = [ \"a\", \"b\" ]; };\n"
+    "  policies = [ \"load\" ]; }; };\n"
+    "policies = { load = { type = \"target\"; metric = \"m.load\"; per_instance = 10.0; }; };\n";
+
+static const char another_group[] =
+    "groups = { other = { min = 0; max = 1; compute = { driver = \"sim\"; hosts = [ \"a\" ]; };\n"
+    "  policies = [ \"load\" ]; }; };\n"
+    "sources = { m = { driver = \"sim\"; }; };\n"
+    "policies = { load = { type = \"target\"; metric = \"m.load\"; per_instance = 10.0; }; };\n";
+
+/* Never fewer UP than before while they move; nothing of ours is left behind. */
+static void a_group_that_moves_leaves_nothing_in_its_old_balancer(void **state)
+{
+    (void)state;
+    struct kit k = { .load = 50 };
+    kit_start(&k, on_lb1, &(struct sim_params){ .seed = 71, .session_ms = 3000 });
+    kit_run(&k, 10 * AS_SECOND);
+    assert_int_equal(sim_seated(k.sim, "lb1"), 5);
+    reload(&k, on_lb2);
+    for (int n = 0; n < 300; n++) {
+        kit_run(&k, 50);
+        assert_true(sim_up(k.sim, "web") >= 5);
+    }
+    assert_int_equal(sim_seated(k.sim, "lb1"), 0);
+    assert_int_equal(sim_seated(k.sim, "lb2"), 5);
+    assert_true(web(&k)->pools[0].retired);
+    assert_int_equal(sim_alive(k.sim, "web"), 5);
+    kit_end(&k);
+}
+
+static void one_of_two_balancers_is_left(void **state)
+{
+    (void)state;
+    struct kit k = { .load = 50 };
+    kit_start(&k, on_both, &(struct sim_params){ .seed = 72 });
+    kit_run(&k, 10 * AS_SECOND);
+    assert_int_equal(sim_seated(k.sim, "lb2"), 5);
+    reload(&k, on_lb1);
+    kit_run(&k, 15 * AS_SECOND);
+    assert_int_equal(sim_seated(k.sim, "lb1"), 5);
+    assert_int_equal(sim_seated(k.sim, "lb2"), 0);
+    reload(&k, on_both); /* and back */
+    kit_run(&k, 10 * AS_SECOND);
+    assert_int_equal(sim_seated(k.sim, "lb2"), 5);
+    kit_end(&k);
+}
+
+/* A typing error in an address must not take the group out of service. */
+static void nobody_leaves_before_the_new_balancer_serves(void **state)
+{
+    (void)state;
+    struct kit k = { .load = 50 };
+    kit_start(&k, on_lb1, &(struct sim_params){ .seed = 73 });
+    kit_run(&k, 10 * AS_SECOND);
+    sim_hang_host(k.sim, "lb2", true);
+    reload(&k, on_lb2);
+    kit_run(&k, 5 * AS_MINUTE);
+    assert_int_equal(sim_up(k.sim, "web"), 5);
+    sim_hang_host(k.sim, "lb2", false);
+    kit_run(&k, 30 * AS_SECOND);
+    assert_int_equal(sim_seated(k.sim, "lb1"), 0);
+    assert_int_equal(sim_seated(k.sim, "lb2"), 5);
+    kit_end(&k);
+}
+
+/* Whoever is scaled in meanwhile goes out of the balancer that is left, too, before it is destroyed. */
+static void a_balancer_that_is_left_does_not_keep_destroyed_ones(void **state)
+{
+    (void)state;
+    struct kit k = { .load = 80 };
+    kit_start(&k, on_both, &(struct sim_params){ .seed = 74, .session_ms = 2000 });
+    kit_run(&k, 10 * AS_SECOND);
+    k.load = 20;
+    as_time limit = sim_now(k.sim) + 2 * AS_MINUTE;
+    while (in_state(&k, INST_DRAINING) == 0 && sim_now(k.sim) < limit)
+        kit_run(&k, 10);
+    reload(&k, on_lb1);
+    kit_run(&k, 90 * AS_SECOND);
+    assert_int_equal(sim_alive(k.sim, "web"), 2);
+    assert_int_equal(sim_seated(k.sim, "lb1"), 2);
+    assert_int_equal(sim_seated(k.sim, "lb2"), 0);
+    kit_end(&k);
+}
+
+/* A dead balancer is not waited for. The simulation would have it that shoppers are still sent there: not checked. */
+static void a_dead_balancer_can_be_left(void **state)
+{
+    (void)state;
+    struct kit k = { .load = 60 };
+    kit_start(&k, on_both, &(struct sim_params){ .seed = 75 });
+    kit_run(&k, 10 * AS_SECOND);
+    sim_hang_host(k.sim, "lb2", true);
+    kit_run(&k, 10 * AS_SECOND);
+    reload(&k, on_lb1);
+    k.load = 20;
+    sim_run(k.sim, sim_now(k.sim) + 3 * AS_MINUTE, NULL, NULL); /* drains are not held up by it */
+    assert_int_equal(sim_alive(k.sim, "web"), 2);
+    assert_int_equal(sim_seated(k.sim, "lb1"), 2);
+    sim_hang_host(k.sim, "lb2", false); /* it was not dead after all: what it kept is cleared */
+    sim_run(k.sim, sim_now(k.sim) + 30 * AS_SECOND, NULL, NULL);
+    assert_int_equal(sim_seated(k.sim, "lb2"), 0);
+    kit_end(&k);
+}
+
+static void refused_with_place(struct kit *k, const char *text, int line, const char *what)
+{
+    struct as_error err = { 0 };
+    char place[32];
+    snprintf(place, sizeof place, ":%d: ", line);
+    assert_int_equal(try_reload(k, text, &err), AS_EINVAL);
+    assert_int_equal(err.line, line);
+    if (!strstr(err.msg, place) || !strstr(err.msg, what))
+        fail_msg("'%s' lacks '%s' or '%s'", err.msg, place, what);
+}
+
+static void what_a_reload_refuses_says_where(void **state)
+{
+    (void)state;
+    struct kit k = { .load = 50 };
+    kit_start(&k, on_lb1, &(struct sim_params){ .seed = 76 });
+    kit_run(&k, 10 * AS_SECOND);
+    refused_with_place(&k, without_b, 5, "group 'web': host b still has 2 of its instances");
+    refused_with_place(&k, renamed, 1, "controller.name cannot change at run time");
+    refused_with_place(&k, unbalanced, 2, "the balancer driver cannot change while the group has instances");
+    kit_run(&k, 10 * AS_SECOND);
+    assert_int_equal(sim_seated(k.sim, "lb1"), 5);
+    kit_end(&k);
+}
+
+/* The list under way when the group is taken out shows a member of a dead instance. Nothing may come of it. */
+static void orphan_during(bool group_stays)
+{
+    char id[AS_ID_MAX];
+    struct kit k = { .load = 50 };
+    kit_start(&k, on_lb1, &(struct sim_params){ .seed = 77, .call_ms = 40 });
+    kit_run(&k, 10 * AS_SECOND);
+    snprintf(id, sizeof id, "%s", web(&k)->instances->id);
+    sim_kill(k.sim, "web", 5);
+    as_time limit = sim_now(k.sim) + AS_MINUTE;
+    while ((instance_find(web(&k), id) || sim_up(k.sim, "web") < 5) && sim_now(k.sim) < limit)
+        kit_run(&k, 10);
+    assert_null(instance_find(web(&k), id));
+    while (!web(&k)->pools[0].listing && sim_now(k.sim) < limit)
+        kit_run(&k, 1);
+    int before = sim_seated(k.sim, "lb1");
+    sim_seat(k.sim, "lb1", "web", id); /* somebody restored the balancer from a backup */
+    if (!group_stays)
+        reload(&k, another_group);
+    kit_run(&k, 10 * AS_SECOND);
+    assert_int_equal(sim_seated(k.sim, "lb1"), group_stays ? before : before + 1);
+    kit_end(&k);
+}
+
+static void a_group_that_left_evicts_nobody_any_more(void **state)
+{
+    (void)state;
+    orphan_during(true); /* it is an orphan indeed */
+    orphan_during(false);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(a_group_that_moves_leaves_nothing_in_its_old_balancer),
+        cmocka_unit_test(one_of_two_balancers_is_left),
+        cmocka_unit_test(nobody_leaves_before_the_new_balancer_serves),
+        cmocka_unit_test(a_balancer_that_is_left_does_not_keep_destroyed_ones),
+        cmocka_unit_test(a_dead_balancer_can_be_left),
+        cmocka_unit_test(what_a_reload_refuses_says_where),
+        cmocka_unit_test(a_group_that_left_evicts_nobody_any_more),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
