@@ -100,24 +100,15 @@ void outcome_compete(struct outcome *all, size_t count)
     }
 }
 
-void print_outcomes(FILE *out, const struct contest *c, const struct outcome *all, size_t count)
+/* What shoppers and the bill see; fits 80 columns with a short name. */
+static void print_service(FILE *out, const struct contest *c, const struct outcome *all, size_t count,
+                          int wide)
 {
-    int wide = 12;
-    for (size_t k = 0; k < count; k++)
-        wide = (int)strlen(all[k].name) > wide ? (int)strlen(all[k].name) : wide;
-    fprintf(out, "%-*s %7s %7s %6s %6s %6s %7s %6s %6s %6s %7s %6s %7s %6s %9s %9s %7s %7s\n", wide, "policy",
-            "thetaU%", "thetaO%", "tauU%", "tauO%", "ups%", "jitter", "sig5", "kappa%", "sig5@70", ">SLO%",
-            "missm", "p95", "adapt", "inst-h", "pain", "cost/or", "pain/or");
+    fprintf(out, "%-*s %8s %8s %8s %8s %9s %9s %7s %7s\n", wide, "policy", ">SLO", "missed", "p95", "changes",
+            "inst-h", "pain", "cost/or", "pain/or");
     for (size_t k = 0; k < count; k++) {
         const struct outcome *o = &all[k];
-        char kappa[16] = "-";
-        if (o->pains) /* the yardsticks do not compete */
-            snprintf(kappa, sizeof kappa, "%.1f", o->kappa);
-        fprintf(out,
-                "%-*s %7.2f %7.2f %6.2f %6.2f %6.2f %7.3f %6.1f %6s %6.1f %7.3f %6.1f %6.0fms %6.0f %9.1f "
-                "%9.1f",
-                wide, o->name, o->at100.theta_u, o->at100.theta_o, o->at100.tau_u, o->at100.tau_o,
-                o->at100.upsilon, o->at100.jitter, o->at100.sigma5, kappa, o->at70.sigma5, o->over_percent,
+        fprintf(out, "%-*s %7.3f%% %4.4gmin %6.0fms %8.0f %9.1f %9.1f", wide, o->name, o->over_percent,
                 o->miss_minutes, o->p95 * 1000, o->adaptations, o->hours, o->pain);
         if (o->pain_ratio > 0)
             fprintf(out, " %7.3f %7.3f\n", o->cost_ratio, o->pain_ratio);
@@ -128,10 +119,39 @@ void print_outcomes(FILE *out, const struct contest *c, const struct outcome *al
                     o->violation);
     }
     fprintf(out,
-            "\npain = instance-hours + %g per missed minute (over 1 %% of requests beyond %g ms); boots are "
-            "paid; missm: missed minutes; /or: against the oracle;\nkappa: won of all comparisons with the "
-            "other policies in theta, tau, upsilon and >SLO\n",
-            c->price, c->params.tier.slo_s * 1000);
+            ">SLO: requests slower than %g ms, or lost; missed: minutes with over 1 %% of them; inst-h: "
+            "instance-hours, boots included;\npain: instance-hours + %g per missed minute; /or: against the "
+            "oracle, which knows the load and waits for the same boots\n\n",
+            c->params.tier.slo_s * 1000, c->price);
+}
+
+static void print_elasticity(FILE *out, const struct outcome *all, size_t count, int wide)
+{
+    fprintf(out, "%-*s %7s %7s %6s %6s %6s %7s %6s %7s %6s\n", wide, "elasticity", "thetaU%", "thetaO%",
+            "tauU%", "tauO%", "ups%", "jitter", "sig5", "sig5@70", "kappa%");
+    for (size_t k = 0; k < count; k++) {
+        const struct outcome *o = &all[k];
+        char kappa[16] = "-";
+        if (o->pains) /* the yardsticks do not compete */
+            snprintf(kappa, sizeof kappa, "%.1f", o->kappa);
+        fprintf(out, "%-*s %7.2f %7.2f %6.2f %6.2f %6.2f %7.3f %6.1f %7.1f %6s\n", wide, o->name,
+                o->at100.theta_u, o->at100.theta_o, o->at100.tau_u, o->at100.tau_o, o->at100.upsilon,
+                o->at100.jitter, o->at100.sigma5, o->at70.sigma5, kappa);
+    }
+    fprintf(out,
+            "of demand at full instances (@70: at 70 %% of that): theta: share short (U), in excess (O); "
+            "tau: of the time so;\nups: of the minutes in which only one of demand and supply moves; "
+            "jitter: changes of supply beyond those of demand, a minute;\nsig5: distance from perfect; "
+            "kappa: won of all comparisons with the other policies in theta, tau, ups and >SLO\n");
+}
+
+void print_outcomes(FILE *out, const struct contest *c, const struct outcome *all, size_t count)
+{
+    int wide = 12;
+    for (size_t k = 0; k < count; k++)
+        wide = (int)strlen(all[k].name) > wide ? (int)strlen(all[k].name) : wide;
+    print_service(out, c, all, count, wide);
+    print_elasticity(out, all, count, wide);
 }
 
 static void put_score(cJSON *o, const char *name, const struct score *s)

@@ -511,10 +511,15 @@ static int print_all(const struct contest *c, const struct outcome *all, size_t 
 {
     if (c->json)
         return print_outcomes_json(c, all, count) ? AS_EIO : AS_OK;
-    printf("%s: %zu samples every %g s (%zu missing ones held), peak %g/s x %.4g, %d seeds from %llu, boot "
-           "%g s\n\n",
-           c->trace_path, c->trace.count, c->trace.step_s, c->trace.held, trace_peak(&c->trace),
-           c->params.scale, c->seeds, (unsigned long long)c->params.seed, c->params.boot_s);
+    printf("%s: %zu samples every %g s", c->trace_path, c->trace.count, c->trace.step_s);
+    if (c->trace.held)
+        printf(", %zu missing and held", c->trace.held);
+    if (c->trace.dropped)
+        printf(", %zu doubled or out of order and left out", c->trace.dropped);
+    printf("; peak %g/s x %.4g, boot %g s, seed %llu", trace_peak(&c->trace), c->params.scale,
+           c->params.boot_s, (unsigned long long)c->params.seed);
+    printf(c->seeds > 1 ? " to %llu\n\n" : "\n\n",
+           (unsigned long long)c->params.seed + (unsigned)c->seeds - 1);
     print_outcomes(stdout, c, all, count);
     return AS_OK;
 }

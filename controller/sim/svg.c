@@ -1,7 +1,8 @@
-/* svg: draws a run with at most a few thousand points, whatever its length: each column shows the smallest and
- * largest value of its steps. */
+/* svg: draws a run with at most a few thousand points, whatever its length: each column shows the mean
+ * of its steps, and what they span. */
 #include <errno.h>
 #include <math.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -14,6 +15,7 @@
 #define TOP     48
 #define BOTTOM  56
 #define COLUMNS 972 /* WIDE - LEFT - RIGHT */
+#define RUNGS   5   /* parts of the upright axes */
 
 struct canvas {
     FILE *out;
@@ -39,32 +41,67 @@ static double largest(const double *v, size_t n)
     return most;
 }
 
-/* A round number not below v. */
-static double round_up(double v)
+/* The end of an axis not below v whose RUNGS parts are round numbers, and whole ones where they count instances. */
+static double axis_end(double v, bool whole)
 {
-    double unit = pow(10, floor(log10(v > 1e-9 ? v : 1)));
-    static const double steps[] = { 1, 1.5, 2, 3, 4, 5, 6, 8, 10 };
+    double part = v / RUNGS, unit = pow(10, floor(log10(part > 1e-9 ? part : 1)));
+    static const double steps[] = { 1, 1.5, 2, 2.5, 3, 4, 5, 6, 8 };
+    if (whole && unit < 1)
+        return RUNGS;
     for (size_t k = 0; k < sizeof steps / sizeof *steps; k++)
-        if (v <= steps[k] * unit)
-            return steps[k] * unit;
-    return 10 * unit;
+        if (part <= steps[k] * unit && !(whole && fmod(steps[k] * unit, 1) > 0))
+            return RUNGS * steps[k] * unit;
+    return RUNGS * 10 * unit;
 }
 
-/* A stepped line; where many steps share a column, its span is drawn. */
-static void stepped(const struct canvas *c, const double *v, const char *style)
+/* Round times along the time axis, eight marks at most: seconds of one, and its text. */
+static double time_step(double span)
 {
-    size_t n = c->r->count, per = n / COLUMNS + 1;
-    fprintf(c->out, "<path %s d=\"M%.1f %.1f", style, x_of(c, 0), y_of(v[0], c->most));
-    for (size_t i = 0; i < n; i += per) {
+    static const double steps[] = { 1,    2,    5,    10,    15,    30,    60,    120,    300,    600,    900,
+                                    1800, 3600, 7200, 10800, 21600, 43200, 86400, 172800, 604800, 1209600 };
+    for (size_t k = 0; k < sizeof steps / sizeof *steps; k++)
+        if (span / steps[k] <= 8)
+            return steps[k];
+    return ceil(span / 8 / 604800) * 604800;
+}
+
+static const char *time_text(double at, double step, char buf[32])
+{
+    bool minutes = step < 3600, days = step >= 86400;
+    double unit = step < 60 ? 1 : minutes ? 60 : days ? 86400 : 3600;
+    snprintf(buf, 32, "%g %s", at / unit, step < 60 ? "s" : minutes ? "min" : days ? "d" : "h");
+    return buf;
+}
+
+/* Where many steps share a column: what they span, pale, so that the line of their means stays to be read. */
+static void spans(const struct canvas *c, const double *v, const char *style, size_t per)
+{
+    fprintf(c->out, "<path %s stroke-opacity=\".25\" d=\"", style);
+    for (size_t i = 0; i < c->r->count; i += per) {
         double low = v[i], high = v[i];
-        for (size_t k = i; k < n && k < i + per; k++) {
+        for (size_t k = i; k < c->r->count && k < i + per; k++) {
             low = v[k] < low ? v[k] : low;
             high = v[k] > high ? v[k] : high;
         }
-        size_t end = i + per < n ? i + per : n;
-        fprintf(c->out, "H%.1fV%.1f", x_of(c, (double)i), y_of(low, c->most));
         if (high > low)
-            fprintf(c->out, "V%.1fV%.1f", y_of(high, c->most), y_of(v[end - 1], c->most));
+            fprintf(c->out, "M%.1f %.1fV%.1f", x_of(c, (double)i + (double)per / 2), y_of(low, c->most),
+                    y_of(high, c->most));
+    }
+    fprintf(c->out, "\"/>\n");
+}
+
+static void stepped(const struct canvas *c, const double *v, const char *style)
+{
+    size_t n = c->r->count, per = n / COLUMNS + 1;
+    if (per > 1)
+        spans(c, v, style, per);
+    fprintf(c->out, "<path %s d=\"M%.1f %.1f", style, x_of(c, 0), y_of(v[0], c->most));
+    for (size_t i = 0; i < n; i += per) {
+        size_t end = i + per < n ? i + per : n;
+        double sum = 0;
+        for (size_t k = i; k < end; k++)
+            sum += v[k];
+        fprintf(c->out, "H%.1fV%.1f", x_of(c, (double)i), y_of(sum / (double)(end - i), c->most));
     }
     fprintf(c->out, "H%.1f\"/>\n", x_of(c, (double)n));
 }
@@ -104,19 +141,20 @@ static void decisions(const struct canvas *c)
 
 static void axes(const struct canvas *c)
 {
-    double hours = (double)c->r->count * c->r->step_s / 3600;
-    for (int k = 0; k <= 4; k++) {
-        double y = y_of(k, 4);
+    double span = (double)c->r->count * c->r->step_s, step = time_step(span);
+    char at[32];
+    for (int k = 0; k <= RUNGS; k++) {
+        double y = y_of(k, RUNGS);
         fprintf(
             c->out,
             "<path class=\"grid\" d=\"M%d %.1fH%d\"/><text x=\"%d\" y=\"%.1f\" text-anchor=\"end\">%g</text>"
             "<text x=\"%d\" y=\"%.1f\" class=\"dim\">%g</text>\n",
-            LEFT, y, WIDE - RIGHT, LEFT - 8, y + 4, c->most * k / 4, WIDE - RIGHT + 8, y + 4,
-            c->most_load * k / 4);
+            LEFT, y, WIDE - RIGHT, LEFT - 8, y + 4, c->most * k / RUNGS, WIDE - RIGHT + 8, y + 4,
+            c->most_load * k / RUNGS);
     }
-    for (int k = 0; k <= 6; k++)
-        fprintf(c->out, "<text x=\"%.1f\" y=\"%d\" text-anchor=\"middle\">%.3g h</text>\n",
-                LEFT + COLUMNS * k / 6.0, HIGH - 22, hours * k / 6);
+    for (int k = 0; k * step <= span * 1.0001; k++)
+        fprintf(c->out, "<text x=\"%.1f\" y=\"%d\" text-anchor=\"middle\">%s</text>\n",
+                LEFT + COLUMNS * k * step / span, HIGH - 22, time_text(k * step, step, at));
     fprintf(
         c->out,
         "<text x=\"16\" y=\"%d\" transform=\"rotate(-90 16 %d)\" text-anchor=\"middle\">instances</text>\n",
@@ -167,8 +205,8 @@ int svg_write(const char *path, const struct replay *r, const char *title, struc
     if (!c.out)
         return as_fail(err, AS_EIO, "%s: %s", path, strerror(errno));
     double supply = largest(r->supply, r->count), demand = largest(r->demand, r->count);
-    c.most = round_up(supply > demand ? supply : demand);
-    c.most_load = round_up(largest(r->load, r->count));
+    c.most = axis_end(supply > demand ? supply : demand, true);
+    c.most_load = axis_end(largest(r->load, r->count), false);
     head(&c, title);
     load_area(&c);
     axes(&c);

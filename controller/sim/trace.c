@@ -59,10 +59,16 @@ static int read_line(struct rows *r, const char *name, const char *line, const c
     ok = ok && number(&at, end, &row.rate) && row.rate >= 0 && row.at >= -1e12 && row.at <= 1e12;
     if (!ok && number_of == 1)
         return AS_OK; /* the header */
-    if (!ok)
+    if (!ok) {
+        char shown[61]; /* a file of another kind may hold what a terminal obeys */
+        size_t n = (size_t)(end - line) < sizeof shown - 1 ? (size_t)(end - line) : sizeof shown - 1;
+        for (size_t k = 0; k < n; k++)
+            shown[k] = line[k] >= ' ' && line[k] < 127 ? line[k] : '?';
+        shown[n] = '\0';
         return as_fail(err, AS_EINVAL,
-                       "%s:%d: \"%.*s\" is no sample: write seconds,rate with a rate of 0 or more", name,
-                       number_of, (int)(end - line < 60 ? end - line : 60), line);
+                       "%s:%d: \"%s\" is no sample: write seconds,rate with a rate of 0 or more", name,
+                       number_of, shown);
+    }
     if (r->count && row.at <= r->items[r->count - 1].at) {
         t->dropped++;
         return AS_OK;

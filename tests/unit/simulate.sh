@@ -54,6 +54,11 @@ check several_policies_in_one_world says 0 '^kpa' --compare target,hpa:target=80
 check equal_policies_win_half_of_their_comparisons [ "$(number 1 kappa_percent --compare target,target)" = 50 ]
 check every_seed_shows_its_pain says 0 '"pain_by_seed":.*\[[^],]+,[^],]+,[^],]+\]' --json --policy target --load poisson --seeds 3
 check a_sweep_tries_each_value says 0 '^target:tolerance=20%' --policy target --sweep tolerance=5%,20%
+printf 'time,rate\n0,10\n60,20\n60,30\n30,5\n120,40\n' >"$work/odd.csv"
+check what_is_out_of_order_is_said says 0 ': 3 samples every 60 s, 2 doubled or out of order and left out' --trace "$work/odd.csv" --policy target
+printf '0,1\n\033[2Jred,5\n' >"$work/escape.csv"
+check a_foreign_file_cannot_write_to_the_terminal says 1 'escape.csv:2: "\?\[2Jred,5" is no sample' --trace "$work/escape.csv" --policy target
+check the_axes_are_round eval 'simulate --policy target --svg "$work/o.svg" && grep -q ">1 h<" "$work/o.svg" && ! grep -q "[0-9][.][0-9]* h<" "$work/o.svg"'
 check a_part_of_the_trace says 0 ': 60 samples every 60 s' --policy target --from 1h --for 1h
 check compressed_in_time says 0 '^target' --policy target --speed 12
 check a_longer_boot_costs_more less "$(number 1 over_slo_percent --policy target:per_instance=80 --boot 2s)" \
