@@ -348,7 +348,7 @@ struct group *group_bind(struct engine *e, struct cfg_hold *hold, const struct c
     g->cfg = c;
     g->hold = cfg_hold_get(hold);
     g->desired = -1;
-    g->dirty = g->touched = true;
+    g->dirty = true;
     if (group_fill(e, g, hold, err) != AS_OK) {
         group_free(e, g);
         return NULL;

@@ -136,26 +136,11 @@ static int write_samples(struct engine *e, struct as_error *err)
     return AS_OK;
 }
 
-static bool group_has_rows(const struct group *g)
-{
-    if (g->desired_dirty)
-        return true;
-    for (const struct instance *i = g->instances; i; i = i->next)
-        if (i->dirty)
-            return true;
-    return false;
-}
-
 static bool anything_to_write(struct engine *e)
 {
-    if (e->transaction || e->events || e->outbox ||
+    if (e->transaction || e->events || e->outbox || e->rows_dirty ||
         e->journal_failing_since) /* an empty one tells that it works */
         return true;
-    for (struct group *g = e->groups; g; g = g->next) {
-        if (g->touched && group_has_rows(g))
-            return true;
-        g->touched = false;
-    }
     for (const struct source *s = e->sources; s; s = s->next)
         if (s->minutes_wait)
             return true;
@@ -182,24 +167,28 @@ static void written(struct engine *e)
             s->bindings[k]->closed.count = 0;
         s->minutes_wait = false;
     }
-    for (struct group *g = e->groups; g; g = g->next) {
-        if (!g->touched)
+    for (struct group *g = e->rows_dirty ? e->groups : NULL; g; g = g->next) {
+        if (!g->rows_dirty)
             continue;
-        g->touched = g->desired_dirty = false;
+        g->rows_dirty = g->desired_dirty = false;
         for (struct instance *i = g->instances; i; i = i->next)
             i->dirty = false;
     }
+    e->rows_dirty = false;
 }
 
 /* Points before and after the commit that makes a state durable. */
+#ifdef AUTOSCALE_TEST_HOOKS
 static void crash_on_states(const struct engine *e, const char *when)
 {
     for (const struct group *g = e->groups; g; g = g->next)
         for (const struct instance *i = g->instances; i; i = i->next)
             if (i->dirty)
                 crashpoint(when, inst_state_name(i->state));
-    (void)when;
 }
+#else
+#define crash_on_states(e, when) ((void)0)
+#endif
 
 static void flush_outbox(struct engine *e)
 {
@@ -220,8 +209,8 @@ void engine_commit(struct engine *e)
     if (!anything_to_write(e) || !engine_transaction(e))
         return;
     int rc = write_events(e, &err);
-    for (struct group *g = e->groups; g && rc == AS_OK; g = g->next)
-        if (g->touched)
+    for (struct group *g = e->rows_dirty ? e->groups : NULL; g && rc == AS_OK; g = g->next)
+        if (g->rows_dirty)
             rc = write_group(e, g, &err);
     if (rc == AS_OK)
         rc = write_samples(e, &err);

@@ -162,7 +162,7 @@ struct group {
     struct group *next;
     bool retired;
     bool dirty;             /* look at it in this turn                                              */
-    bool touched;           /* looked at since the last commit: only then may there be rows to write */
+    bool rows_dirty;        /* its row or one of an instance differs from the journal               */
     bool decided;           /* since the start                                                      */
     bool desired_dirty;     /* differs from the journal                                             */
     int desired;
@@ -228,6 +228,10 @@ struct engine {
     struct event *events, **events_tail; /* wait for the commit                                     */
     int event_count;
     bool transaction;       /* one is open                                                          */
+    /* What spares most turns a walk over all groups: */
+    bool rows_dirty;        /* some group's are                                                     */
+    bool burials;           /* something is retired or gone and not freed yet                       */
+    as_time decide_by;      /* no group decides before; 0 none waits                                */
     as_time journal_retry, journal_failing_since; /* 0: it works                                     */
     struct as_error journal_err;
     as_time next_prune;
@@ -252,6 +256,12 @@ void engine_release(struct engine *e);
 int engine_reload(struct engine *e, struct cfg_hold *hold, struct cfg_diff *diff, struct as_error *err);
 
 struct group *engine_group(struct engine *e, const char *name);
+
+/* A row of the group or of one of its instances has changed. */
+static inline void group_rows_changed(struct group *g)
+{
+    g->rows_dirty = g->engine->rows_dirty = true;
+}
 
 /* reload.c */
 bool group_rebind_inputs(struct engine *e, struct source *sources, struct group *g);

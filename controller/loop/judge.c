@@ -211,6 +211,7 @@ static void first_count(struct group *g)
     if (g->desired > g->cfg->max)
         g->desired = g->cfg->max;
     g->desired_dirty = true;
+    group_rows_changed(g);
     g->decided = true;
 }
 
@@ -259,6 +260,7 @@ static void adopt_decision(struct group *g)
         return;
     g->desired = g->decision.desired;
     g->desired_dirty = true;
+    group_rows_changed(g);
     g->scale_outs += delta > 0;
     g->scale_ins += delta < 0;
     damper_note(&g->damper, e->now, delta);

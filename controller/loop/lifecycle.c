@@ -36,6 +36,7 @@ struct instance *instance_new(struct group *g, const char *id)
     i->since = i->wanted_at = g->engine->now;
     i->since_wall = i->wanted_wall = g->engine->wall;
     i->dirty = true;
+    group_rows_changed(g);
     snprintf(i->id, sizeof i->id, "%s", id);
     snprintf(i->revision, sizeof i->revision, "%s", g->cfg->compute.revision);
     struct instance **tail = &g->instances; /* oldest first: ties go to the newest at the end */
@@ -134,8 +135,12 @@ void instance_move(struct instance *i, enum inst_state to, const char *fmt, ...)
     i->state = to;
     i->since = g->engine->now;
     i->since_wall = g->engine->wall;
-    i->dirty = g->dirty = g->touched = true;
-    g->gone += to == INST_GONE;
+    i->dirty = g->dirty = true;
+    group_rows_changed(g);
+    if (to == INST_GONE) {
+        g->gone++;
+        g->engine->burials = true;
+    }
     i->retry_at = 0;
     i->fails = 0;
     g->moves++;

@@ -52,6 +52,7 @@ static void take_listed(struct instance *i, const struct as_instance *seen)
         i->port = seen->port;
         i->passes = i->misses = 0;
         i->dirty = true;
+        group_rows_changed(i->group);
     }
     if (i->state == INST_UNKNOWN && seen->state == AS_RUN_RUNNING) {
         i->next_probe = i->group->engine->now;

@@ -365,7 +365,7 @@ static void retire_sources(struct engine *e, const struct cfg *c, const struct s
         for (size_t k = 0; k < c->source_count; k++)
             kept = kept || strcmp(c->sources[k].name, s->cfg->name) == 0;
         if (!kept || find_source(st->sources, s->cfg->name))
-            s->retired = true;
+            s->retired = e->burials = true;
     }
 }
 
@@ -377,7 +377,7 @@ static void retire_groups(struct engine *e, const struct cfg *c)
             kept = kept || strcmp(c->groups[k].name, g->cfg->name) == 0;
         if (kept || g->retired)
             continue;
-        g->retired = true;
+        g->retired = e->burials = true;
         if (group_footprint(g) > 0)
             log_warning(g->cfg->name,
                         "the group left the configuration: its %d instances are left as they are; put it "

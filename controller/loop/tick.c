@@ -108,12 +108,19 @@ static as_time grace(const struct engine *e)
     return e->cfg->interval / 4 < GRACE_MOST ? e->cfg->interval / 4 : GRACE_MOST;
 }
 
+static void decide_later(struct engine *e, struct group *g)
+{
+    g->decide_at = e->now + grace(e);
+    if (!e->decide_by || g->decide_at < e->decide_by)
+        e->decide_by = g->decide_at;
+}
+
 /* The first decision has to wait for every host and balancer; once they have answered it is due, not a tick
  * later. */
-static void first_decision(const struct engine *e, struct group *g)
+static void first_decision(struct engine *e, struct group *g)
 {
     if (!g->decided && !g->decide_at && group_observed(g))
-        g->decide_at = e->now + grace(e);
+        decide_later(e, g);
 }
 
 static void take(struct engine *e, struct op *op)
@@ -178,9 +185,8 @@ static void begin_tick(struct engine *e)
     e->next_tick += e->cfg->interval;
     if (e->next_tick <= e->now) /* we were held up: go on from here, do not catch up */
         e->next_tick = e->now + e->cfg->interval;
-    for (struct group *g = e->groups; g; g = g->next) {
-        g->decide_at = e->now + grace(e);
-    }
+    for (struct group *g = e->groups; g; g = g->next)
+        decide_later(e, g);
 }
 
 /* Groups without a source to wait for decide at once. */
@@ -229,9 +235,6 @@ static void step_group(struct engine *e, struct group *g)
 
 static void turn_group(struct engine *e, struct group *g)
 {
-    if (g->retired)
-        return;
-    g->touched = g->touched || g->decide_at || g->dirty;
     if (g->decide_at && (e->now >= g->decide_at || !waits_for_poll(g))) {
         group_decide(g);
         if (!e->world.act && g->decided)
@@ -246,24 +249,28 @@ static void turn_group(struct engine *e, struct group *g)
 static void bury(struct engine *e)
 {
     struct group **at = &e->groups;
+    struct source **from = &e->sources;
+    if (!e->burials)
+        return;
+    e->burials = false;
     while (*at) {
         struct group *g = *at;
-        if (g->gone)
-            free_gone(g);
+        free_gone(g);
         if (g->retired && g->inflight == 0) {
             *at = g->next;
             group_free(e, g);
         } else {
+            e->burials = e->burials || g->retired || g->gone;
             at = &g->next;
         }
     }
-    struct source **from = &e->sources;
     while (*from) {
         struct source *s = *from;
         if (s->retired && s->inflight == 0) {
             *from = s->next;
             source_free(e, s);
         } else {
+            e->burials = e->burials || s->retired;
             from = &s->next;
         }
     }
@@ -305,13 +312,16 @@ void engine_turn(struct engine *e, as_time now, int64_t wall)
     observe_tick(e);
     if (tick)
         begin_tick(e);
-    for (struct group *g = e->groups; g; g = g->next)
-        if (g->decide_at && now >= g->decide_at) {
-            observe_close_rounds(e);
-            break;
-        }
-    for (struct group *g = e->groups; g; g = g->next)
+    if (e->decide_by && now >= e->decide_by)
+        observe_close_rounds(e);
+    e->decide_by = 0;
+    for (struct group *g = e->groups; g; g = g->next) {
+        if (g->retired)
+            continue;
         turn_group(e, g);
+        if (g->decide_at && (!e->decide_by || g->decide_at < e->decide_by))
+            e->decide_by = g->decide_at;
+    }
     if (e->held)
         hear(e);
     engine_commit(e);
