@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "../model/formula.h"
 #include "loader.h"
 #include "units.h"
 
@@ -72,9 +73,51 @@ static void lint_tolerance(const struct lint *l, const struct cfg_group *g, cons
 
 /* --- ceiling ------------------------------------------------------------------------------------- */
 
+static const struct cfg_source *source_of(const struct cfg *c, const char *metric)
+{
+    char source[AS_NAME_MAX], object[AS_NAME_MAX], series[AS_NAME_MAX];
+    if (!config_metric_split(metric, source, object, series))
+        return NULL;
+    for (size_t i = 0; i < c->source_count; i++)
+        if (strcmp(c->sources[i].name, source) == 0)
+            return &c->sources[i];
+    return NULL;
+}
+
+/* A reading counts until it is older than max_age. A ceiling that settles in less can rise by one reading of a source
+ * that has fallen silent since; within one interval it settles by a single one in any case. */
+static void lint_settle(const struct lint *l, const struct cfg_policy *p)
+{
+    char settle[UNITS_TEXT_MAX], age[UNITS_TEXT_MAX], needed[UNITS_TEXT_MAX];
+    struct formula f;
+    as_time least = 0,
+            given = has(p->settings, "settle", AS_OPT_DURATION) ? as_settings_ms(p->settings, "settle") : 0;
+    const struct cfg_source *slowest = NULL;
+    if (given == 0 || !has(p->settings, "metric", AS_OPT_METRIC) ||
+        formula_parse(as_settings_str(p->settings, "metric"), &f, NULL) != AS_OK)
+        return;
+    for (int k = 0; k < f.metric_count; k++) {
+        const struct cfg_source *s = source_of(l->cfg, f.metrics[k]);
+        as_time lasts = !s ? 0 : s->max_age > s->interval ? s->max_age : s->interval;
+        if (lasts <= least)
+            continue;
+        slowest = s;
+        least = lasts;
+    }
+    if (!slowest || given >= least)
+        return;
+    bool by_age = slowest->max_age > slowest->interval;
+    policy_warn(l, p, "settle",
+                "%s is shorter than the %s %s of source '%s': one reading alone can raise the ceiling; write "
+                "settle = \"%s\" or more",
+                units_duration_text(given, settle), by_age ? "max_age" : "interval",
+                units_duration_text(least, age), slowest->name, units_duration_text(least, needed));
+}
+
 static void lint_ceiling(const struct lint *l, const struct cfg_group *g, const struct cfg_policy *p)
 {
     const struct as_settings *s = p->settings;
+    lint_settle(l, p);
     if (!has(s, "capacity", AS_OPT_NUMBER) || !has(s, "per_instance", AS_OPT_NUMBER))
         return;
     double reserve = has(s, "reserve", AS_OPT_NUMBER) ? as_settings_num(s, "reserve") : 0;

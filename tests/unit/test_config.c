@@ -133,6 +133,7 @@ static const struct as_option ceiling_options[] = {
     { .name = "capacity", .type = AS_OPT_NUMBER, .help = "the whole" },
     { .name = "per_instance", .type = AS_OPT_NUMBER, .flags = AS_OPT_REQUIRED, .help = "of one instance" },
     { .name = "reserve", .type = AS_OPT_NUMBER, .def = "0", .help = "kept" },
+    { .name = "settle", .type = AS_OPT_DURATION, .def = "10s", .help = "shows for" },
     { 0 },
 };
 static const struct as_option step_sub[] = {
@@ -308,7 +309,8 @@ static void a_whole_configuration_is_read(void **state)
         "  scale_out = { max_step = 4; max_percent = \"100%\"; period = \"30s\"; };\n"
         "  scale_in = { window = \"5m\"; cooldown = \"1m\"; }; }; };\n"
         "policies = { web-load = { type = \"target\"; metric = \"lb.web.sessions\"; per_instance = 40.0; };\n"
-        "  db-headroom = { type = \"ceiling\"; metric = \"db.connections_free\"; per_instance = 10; }; };\n");
+        "  db-headroom = { type = \"ceiling\"; metric = \"db.connections_free\"; per_instance = 10; "
+        "settle = \"1m\"; }; };\n");
     struct cfg *c = accepted("");
     assert_string_equal(c->name, "shop");
     assert_int_equal(c->interval, 1000);
@@ -705,6 +707,34 @@ static void lints_warn_and_refuse_nothing(void **state)
     config_free(c);
 }
 
+#define CEILING(source, settle)                                                                              \
+    "sources = { lb = { driver = \"fakelb\"; address = \"/lb\"; " source " }; };\n"                          \
+    "groups = { web = { min = 1; max = 10; compute = { driver = \"plain\"; }; policies = [ \"room\" ]; }; "  \
+    "};\n"                                                                                                   \
+    "policies = { room = { type = \"ceiling\"; metric = \"lb.web.queue\"; per_instance = 2; " settle         \
+    " }; };\n"
+
+static void a_ceiling_that_settles_by_one_reading_is_warned_of(void **state)
+{
+    (void)state;
+    put("main.conf", CEILING("interval = \"5s\";", "")); /* max_age: 3 intervals and the timeout */
+    config_free(
+        accepted("main.conf:3: warning: policy 'room': settle: 10s is shorter than the max_age 17s of "
+                 "source 'lb': one reading alone can raise the ceiling; write settle = \"17s\" or "
+                 "more\n"));
+    put("main.conf", CEILING("interval = \"30s\"; max_age = \"30s\";", "settle = \"29s\";"));
+    config_free(
+        accepted("main.conf:3: warning: policy 'room': settle: 29s is shorter than the interval 30s of "
+                 "source 'lb': one reading alone can raise the ceiling; write settle = \"30s\" or "
+                 "more\n"));
+    put("main.conf", CEILING("interval = \"5s\";", "settle = \"17s\";"));
+    config_free(accepted(""));
+    put("main.conf", CEILING("interval = \"5s\";", "settle = \"0s\";")); /* wants none */
+    config_free(accepted(""));
+    put("main.conf", CEILING("", ""));
+    config_free(accepted(""));
+}
+
 static void steps_that_only_touch_do_not_overlap(void **state)
 {
     (void)state;
@@ -878,6 +908,7 @@ int main(void)
         TEST(drivers_judge_their_own_options),
         TEST(metrics_must_exist),
         TEST(lints_warn_and_refuse_nothing),
+        TEST(a_ceiling_that_settles_by_one_reading_is_warned_of),
         TEST(steps_that_only_touch_do_not_overlap),
         TEST(a_diff_names_every_change),
         TEST(rewriting_without_changing_is_no_difference),
