@@ -74,7 +74,7 @@ static int unreachable_source(const struct source *s, cJSON *out)
     char text[600];
     for (size_t k = 0; k < s->feed_count; k++) {
         const struct feed *f = &s->feeds[k];
-        if (!f->failing_since && f->polls > 0)
+        if (!f->failing_since && (f->polls > 0 || source_idle(s)))
             continue;
         snprintf(text, sizeof text, "source %s%s%s: %s", s->cfg->name, *f->endpoint ? " " : "", f->endpoint,
                  f->polls ? f->err.msg : "no answer yet");

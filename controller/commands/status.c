@@ -45,6 +45,10 @@ static bool print_source(const cJSON *s)
     bool bad = false;
     char buf[32];
     printf("source %s (%s)\n", answer_str(s, "name"), answer_str(s, "driver"));
+    if (answer_true(s, "idle")) {
+        printf("  not asked: no policy reads it\n");
+        return false;
+    }
     cJSON_ArrayForEach(x, cJSON_GetObjectItemCaseSensitive(s, "endpoints"))
     {
         bad = print_endpoint("endpoint", answer_str(x, "endpoint"), x) || bad;

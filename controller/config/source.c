@@ -36,6 +36,8 @@ static int try_open(struct loader *l, const struct cfg_source *s, const char *wh
             rc = AS_ENOMEM;
             break;
         }
+        if (s->driver->own)
+            s->driver->own(self, l->cfg->name);
         rc = s->driver->open(self, s->settings, endpoints[i], &err);
         s->driver->close(self);
         free(self);

@@ -150,9 +150,13 @@ static struct binding *bind_metric(struct source *list, const char *metric, as_t
             continue;
         if (series_capacity(b->series) < capacity && !series_resize(b->series, capacity))
             return NULL;
+        b->users++;
         return b;
     }
-    return binding_new(*owner, metric, object, name, capacity);
+    struct binding *b = binding_new(*owner, metric, object, name, capacity);
+    if (b)
+        b->users = 1;
+    return b;
 }
 
 /* --- policies --------------------------------------------------------------------------------------- */

@@ -62,7 +62,7 @@ struct binding {            /* a series some policy reads                       
     struct as_series *series;
     struct { double value, weight; as_time at; } *parts; /* newest value of each feed                */
     as_time merged_at;      /* when the parts last became a sample                                  */
-    int users;
+    int users;              /* inputs that read it, since the newest (re)load                        */
     struct journal_sample minute, closed; /* roll-ups: running (mean holds the sum), ready to write   */
 };
 
@@ -298,6 +298,7 @@ void observe_group(struct group *g); /* lists and health checks that are due    
 void observe_polled(struct engine *e, struct op *op);
 void observe_probed(struct group *g, struct op *op);
 bool source_failing(const struct source *s);
+bool source_idle(const struct source *s); /* nobody reads it: it is not asked                      */
 void observe_close_rounds(struct engine *e); /* stop waiting for those that did not answer         */
 /* reconcile.c */
 void reconcile_hosts(struct group *g, struct op *op);

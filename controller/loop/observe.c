@@ -21,6 +21,16 @@ bool source_failing(const struct source *s)
     return false;
 }
 
+bool source_idle(const struct source *s)
+{
+    if (s->retired)
+        return true;
+    for (size_t k = 0; k < s->binding_count; k++)
+        if (s->bindings[k]->users > 0)
+            return false;
+    return s->cfg->driver->on_demand;
+}
+
 static void poll_source(struct engine *e, struct source *s)
 {
     for (size_t k = 0; k < s->feed_count; k++) {
@@ -48,7 +58,7 @@ static void poll_source(struct engine *e, struct source *s)
 void observe_tick(struct engine *e)
 {
     for (struct source *s = e->sources; s; s = s->next)
-        if (!s->retired && e->now >= s->next_poll)
+        if (e->now >= s->next_poll && !source_idle(s))
             poll_source(e, s);
 }
 

@@ -389,6 +389,9 @@ static void retire_groups(struct engine *e, const struct cfg *c)
 /* Sources first in a list of candidates: changed and new ones shadow the old of the same name. */
 static bool inputs_bind(struct engine *e, const struct staged *st, struct source *all)
 {
+    for (struct source *s = all; s; s = s->next)
+        for (size_t k = 0; k < s->binding_count; k++)
+            s->bindings[k]->users = 0;
     for (struct group *g = e->groups; g; g = g->next)
         if (!g->retired && !group_rebind_inputs(e, all, g))
             return false;

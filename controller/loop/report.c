@@ -216,12 +216,13 @@ static cJSON *source_json(const struct engine *e, const struct source *s)
     cJSON *o = cJSON_CreateObject();
     put_str(o, "name", s->cfg->name);
     put_str(o, "driver", s->cfg->driver->name);
+    put_bool(o, "idle", source_idle(s));
     cJSON *feeds = cJSON_AddArrayToObject(o, "endpoints"), *series = cJSON_AddArrayToObject(o, "series");
     for (size_t k = 0; k < s->feed_count; k++) {
         const struct feed *f = &s->feeds[k];
         cJSON *fo = cJSON_CreateObject();
         put_str(fo, "endpoint", f->endpoint);
-        put_health(fo, e, f->failing_since, f->last_ok, &f->err);
+        put_health(fo, e, source_idle(s) ? 0 : f->failing_since, f->last_ok, &f->err);
         put_num(fo, "polls", (double)f->polls);
         put_num(fo, "failures", (double)f->failures);
         cJSON_AddItemToArray(feeds, fo);

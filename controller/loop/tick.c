@@ -335,7 +335,7 @@ as_time engine_next(const struct engine *e)
     if (e->inbox)
         return e->now;
     for (const struct source *s = e->sources; s; s = s->next)
-        if (!s->retired && s->next_poll < next)
+        if (s->next_poll < next && !source_idle(s))
             next = s->next_poll;
     for (const struct group *g = e->groups; g; g = g->next) {
         if (g->retired)
@@ -374,7 +374,7 @@ bool engine_observed(const struct engine *e)
 {
     for (const struct source *s = e->sources; s; s = s->next)
         for (size_t k = 0; k < s->feed_count; k++)
-            if (s->feeds[k].polls == 0)
+            if (s->feeds[k].polls == 0 && !source_idle(s))
                 return false;
     for (const struct group *g = e->groups; g; g = g->next)
         if (!group_observed(g) || (!g->decided && !group_refused(g)))

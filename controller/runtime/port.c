@@ -94,6 +94,8 @@ struct port *port_source(struct lanes *ls, struct cfg_hold *hold, const struct c
     p->one_call = true;
     p->source = s->driver;
     p->read = p->write = lane_for(ls, "source", s->driver->name, who, 1);
+    if (s->driver->own)
+        s->driver->own(p->state, cfg_of(hold)->name);
     return port_ready(p, s->driver->open(p->state, s->settings, endpoint, err), err);
 }
 

@@ -3,13 +3,8 @@
 #ifndef COMPUTE_DOCKER_JSON_H
 #define COMPUTE_DOCKER_JSON_H
 
+#include "../wire/docker_mark.h"
 #include "autoscale/compute.h"
-
-#define DOCKER_LABEL_CONTROLLER "autoscale.controller"
-#define DOCKER_LABEL_GROUP      "autoscale.group"
-#define DOCKER_LABEL_INSTANCE   "autoscale.instance"
-#define DOCKER_LABEL_REVISION   "autoscale.revision"
-#define DOCKER_REF_MAX 80       /* a container id (64 hex) with the NUL                            */
 
 struct docker_shape {           /* strings borrowed from settings and owner                        */
     const struct as_settings *settings;
@@ -27,9 +22,6 @@ struct docker_container {       /* one inspected container                      
     int exit_code;              /* of a STOPPED one                                                */
     struct as_instance instance;
 };
-
-/* Can this be the name of a container (and so part of a path without escaping)? */
-bool docker_name_ok(const char *id);
 
 /* Return owned JSON or query text; NULL: out of memory. */
 char *docker_create_body(const struct docker_shape *shape, const struct as_launch *launch);

@@ -179,8 +179,7 @@ static void read_ref(const struct http_answer *a, const char *name, char ref[DOC
 {
     cJSON *json = json_parse(a->body, a->size);
     const char *id = json_str(json, "Id");
-    bool good = id && *id && strlen(id) < DOCKER_REF_MAX && strspn(id, "0123456789abcdef") == strlen(id);
-    snprintf(ref, DOCKER_REF_MAX, "%s", good ? id : name);
+    snprintf(ref, DOCKER_REF_MAX, "%s", docker_ref_ok(id) ? id : name);
     cJSON_Delete(json);
 }
 

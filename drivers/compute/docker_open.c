@@ -1,9 +1,7 @@
 /* Options of the Docker driver and what is wrong with them, offline: nothing here asks a daemon. */
 #include <arpa/inet.h>
 #include <ctype.h>
-#include <errno.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "docker.h"
 
@@ -62,11 +60,7 @@ const struct as_option docker_options[] = {
       .choices = pull_choices,
       .help = "what to do when the host lacks the image: never (report it) or missing (pull it, within the "
               "launch's time)" },
-    { .name = "tls_ca",
-      .type = AS_OPT_FILE,
-      .help = "PEM file of the authorities that sign the hosts' certificates" },
-    { .name = "tls_cert", .type = AS_OPT_FILE, .help = "PEM file of our client certificate" },
-    { .name = "tls_key", .type = AS_OPT_SECRET, .help = "PEM file of our client certificate's key" },
+    DOCKER_TLS_OPTIONS,
     { 0 },
 };
 
@@ -130,25 +124,11 @@ static int check_lists(const struct as_settings *s, struct as_error *err)
     return *image ? AS_OK : as_settings_fail(s, "image", err, "is empty");
 }
 
-static int check_tls(const struct docker_tls *tls, const struct as_settings *s, struct as_error *err)
-{
-    const char *const names[] = { "tls_ca", "tls_cert", "tls_key" };
-    const char *const files[] = { tls->ca, tls->cert, tls->key };
-    if (!tls->cert != !tls->key)
-        return as_settings_fail(s, tls->cert ? "tls_cert" : "tls_key", err,
-                                "tls_cert and tls_key go together");
-    for (size_t i = 0; i < 3; i++)
-        if (files[i] && access(files[i], R_OK) != 0)
-            return as_settings_fail(s, names[i], err, "cannot read '%s': %s", files[i], strerror(errno));
-    return AS_OK;
-}
-
 int docker_open(void *self, const struct as_settings *s, const struct as_owner *owner, const char *endpoint,
                 struct as_error *err)
 {
     struct docker *d = self;
-    struct docker_tls tls = { as_settings_str(s, "tls_ca"), as_settings_str(s, "tls_cert"),
-                              as_settings_str(s, "tls_key") };
+    struct docker_tls tls;
     struct as_error why;
     d->owner = *owner;
     d->shape = (struct docker_shape){
@@ -165,7 +145,7 @@ int docker_open(void *self, const struct as_settings *s, const struct as_owner *
     if (rc == AS_OK)
         rc = check_lists(s, err);
     if (rc == AS_OK)
-        rc = check_tls(&tls, s, err);
+        rc = docker_tls_read(s, &tls, err);
     if (rc == AS_OK && (rc = docker_host_open(&d->host, endpoint, &tls, &why)) != AS_OK)
         rc = rc == AS_EINVAL ? as_settings_fail(s, "hosts", err, "%s", why.msg)
                              : as_fail(err, (enum as_rc)rc, "%s", why.msg);

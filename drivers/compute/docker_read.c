@@ -3,42 +3,17 @@
 #include "docker_json.h"
 
 #include <arpa/inet.h>
-#include <ctype.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 #include "../wire/json.h"
 
 /* --- the mark ---------------------------------------------------------------------------------------- */
 
-bool docker_name_ok(const char *id)
-{
-    size_t n = 0;
-    for (; id[n]; n++)
-        if (!isalnum((unsigned char)id[n]) && (n == 0 || !strchr("_.-", id[n])))
-            return false;
-    return n > 1 && n < AS_ID_MAX;
-}
-
-static bool label_is(const cJSON *labels, const char *name, const char *value)
-{
-    const char *has = json_str(labels, name);
-    return has && strcmp(has, value) == 0;
-}
-
-/* The instance id in the labels when the mark is whole and `name` (with its leading slash) is that id; else
- * NULL. The name is checked because an image committed from an instance inherits its labels. */
 static const char *marked_id(const struct docker_shape *shape, const cJSON *labels, const char *name)
 {
-    const char *id = json_str(labels, DOCKER_LABEL_INSTANCE);
-    if (!id || !docker_name_ok(id) || !name || name[0] != '/' || strcmp(name + 1, id) != 0)
-        return NULL;
-    if (!label_is(labels, DOCKER_LABEL_CONTROLLER, shape->owner->controller) ||
-        !label_is(labels, DOCKER_LABEL_GROUP, shape->owner->group))
-        return NULL;
-    return id;
+    return docker_marked_id(labels, shape->owner->controller, shape->owner->group, name);
 }
 
 static void read_revision(const cJSON *labels, struct as_instance *i)
@@ -214,21 +189,6 @@ int docker_read_list(const struct docker_shape *shape, const char *text, size_t 
 
 /* --- one container --------------------------------------------------------------------------------------- */
 
-/* "2026-11-23T07:52:14.48313342Z" in ms since the epoch; 0 when it is something else. */
-static int64_t read_time(const char *text)
-{
-    struct tm tm = { 0 };
-    if (!text || strlen(text) < 20 || !strptime(text, "%Y-%m-%dT%H:%M:%S", &tm))
-        return 0;
-    int64_t ms = (int64_t)timegm(&tm) * 1000;
-    if (text[19] == '.') {
-        int64_t unit = 100;
-        for (const char *c = text + 20; unit && *c >= '0' && *c <= '9'; c++, unit /= 10)
-            ms += (*c - '0') * unit;
-    }
-    return ms;
-}
-
 static void read_ending(const cJSON *state, struct docker_container *out)
 {
     const char *word = json_str(state, "Status"), *why = json_str(state, "Error");
@@ -248,8 +208,7 @@ static int read_inspected(const struct docker_shape *shape, const char *id, cons
     const cJSON *state = json_get(root, "State"), *labels = json_get(json_get(root, "Config"), "Labels");
     const cJSON *network = json_get(root, "NetworkSettings");
     const char *ref = json_str(root, "Id"), *word = json_str(state, "Status");
-    if (!ref || !*ref || strlen(ref) >= sizeof out->ref || strspn(ref, "0123456789abcdef") != strlen(ref) ||
-        !word)
+    if (!docker_ref_ok(ref) || !word)
         return as_fail(err, AS_EPROTO, "Docker's description of container '%s' has no id or state", id);
     const char *marked = marked_id(shape, labels, json_str(root, "Name"));
     struct as_instance *i = &out->instance;
@@ -259,7 +218,7 @@ static int read_inspected(const struct docker_shape *shape, const char *id, cons
     snprintf(i->id, sizeof i->id, "%s", id);
     read_revision(labels, i);
     i->state = state_of(word);
-    i->created_wall = read_time(json_str(root, "Created"));
+    i->created_wall = docker_time(json_str(root, "Created"));
     if (i->state == AS_RUN_STOPPED)
         read_ending(state, out);
     if (i->state != AS_RUN_RUNNING && i->state != AS_RUN_PARKED)

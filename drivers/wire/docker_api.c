@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "json.h"
 
@@ -32,6 +33,21 @@ static bool host_and_port(const char *text)
     long port = strtol(colon + 1, &end, 10);
     return isdigit((unsigned char)colon[1]) && !*end && !errno && port >= 1 && port <= 65535 &&
            (text[0] == '[' ? colon[-1] == ']' : memchr(text, ':', (size_t)(colon - text)) == NULL);
+}
+
+int docker_tls_read(const struct as_settings *s, struct docker_tls *out, struct as_error *err)
+{
+    static const char *const names[] = { "tls_ca", "tls_cert", "tls_key" };
+    *out = (struct docker_tls){ as_settings_str(s, "tls_ca"), as_settings_str(s, "tls_cert"),
+                                as_settings_str(s, "tls_key") };
+    const char *const files[] = { out->ca, out->cert, out->key };
+    if (!out->cert != !out->key)
+        return as_settings_fail(s, out->cert ? "tls_cert" : "tls_key", err,
+                                "tls_cert and tls_key go together");
+    for (size_t i = 0; i < 3; i++)
+        if (files[i] && access(files[i], R_OK) != 0)
+            return as_settings_fail(s, names[i], err, "cannot read '%s': %s", files[i], strerror(errno));
+    return AS_OK;
 }
 
 int docker_host_open(struct docker_host *h, const char *endpoint, const struct docker_tls *tls,

@@ -6,8 +6,7 @@
 #include <pthread.h>
 #include <stdbool.h>
 
-#include "autoscale/error.h"
-#include "autoscale/time.h"
+#include "autoscale/settings.h"
 #include "http.h"
 
 #define DOCKER_MINOR_WANTED 41      /* 1.41: what Docker 20.10 speaks                              */
@@ -20,6 +19,18 @@
 struct docker_tls {                 /* PEM files, each may be NULL; borrowed                       */
     const char *ca, *cert, *key;
 };
+
+/* Rows of the option table of a driver that speaks to Docker, and what they say; AS_EINVAL names what is
+ * wrong with the files. */
+#define DOCKER_TLS_OPTIONS                                                                                             \
+    { .name = "tls_ca",                                                                                                \
+      .type = AS_OPT_FILE,                                                                                             \
+      .help = "PEM file of the authorities that sign the hosts' certificates" },                                       \
+        { .name = "tls_cert", .type = AS_OPT_FILE, .help = "PEM file of our client certificate" },                     \
+    {                                                                                                                  \
+        .name = "tls_key", .type = AS_OPT_SECRET, .help = "PEM file of our client certificate's key"                   \
+    }
+int docker_tls_read(const struct as_settings *s, struct docker_tls *out, struct as_error *err);
 
 struct docker_host {
     struct http_peer peer;

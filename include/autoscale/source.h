@@ -57,8 +57,12 @@ struct as_source_driver {
     bool has_objects;        /* metrics are source.object.series (else source.series)              */
     const char *endpoints;   /* name of the AS_OPT_STRINGS option that lists endpoints: the core   */
                              /*   opens the driver once for each and merges; NULL: one, unnamed    */
+    bool on_demand;          /* asked only while a policy reads one of its series                  */
     size_t state_size;       /* the host gives open() so many zeroed bytes, frees them after close */
 
+    /* NULL, or called before open with the controller's name (borrowed until close), for a driver that tells
+     * what is ours from what is not. */
+    void (*own)(void *self, const char *controller);
     /* Validates and builds handles, offline: no connection is made here. */
     int (*open)(void *self, const struct as_settings *settings, const char *endpoint, struct as_error *err);
     /* Blocking, on the endpoint's lane; returns by `deadline`. Adds samples to *out. AS_OK with a text in

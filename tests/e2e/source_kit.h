@@ -184,6 +184,8 @@ static inline void probe_open(struct probe *p, const struct as_source_driver *d,
         fail_msg("settings: %s", p->err.msg);
     p->self = calloc(1, d->state_size);
     assert_non_null(p->self);
+    if (d->own)
+        d->own(p->self, "test");
     if (d->open(p->self, p->settings, first_endpoint(d, p->settings), &p->err) != AS_OK)
         fail_msg("open: %s", p->err.msg);
 }
@@ -227,6 +229,14 @@ static inline double value(const struct probe *p, const char *series) /* NAN: mi
 {
     for (size_t i = 0; i < p->samples.count; i++)
         if (strcmp(p->samples.items[i].series, series) == 0)
+            return p->samples.items[i].value;
+    return NAN;
+}
+
+static inline double value_of(const struct probe *p, const char *object, const char *series) /* NAN: missing */
+{
+    for (size_t i = 0; i < p->samples.count; i++)
+        if (strcmp(p->samples.items[i].object, object) == 0 && strcmp(p->samples.items[i].series, series) == 0)
             return p->samples.items[i].value;
     return NAN;
 }
@@ -277,6 +287,8 @@ static inline void assert_open_refuses(const struct as_source_driver *d, const c
     assert_non_null(self);
     if (as_settings_parse(d->options, text, &s, &err) != AS_OK)
         fail_msg("settings: %s", err.msg);
+    if (d->own)
+        d->own(self, "test");
     assert_int_equal(d->open(self, s, first_endpoint(d, s), &err), AS_EINVAL);
     assert_text(err.msg, want);
     assert_null(strstr(err.msg, SECRET));

@@ -47,6 +47,13 @@ static const struct as_source_driver kit_source = { .name = "sim",
                                                     .series = kit_series,
                                                     .open = kit_open_source,
                                                     .close = kit_close };
+static const struct as_source_driver kit_on_demand = { .name = "dear",
+                                                       .summary = "simulated, asked when needed",
+                                                       .options = kit_endpoint_options,
+                                                       .series = kit_series,
+                                                       .on_demand = true,
+                                                       .open = kit_open_source,
+                                                       .close = kit_close };
 static const struct as_compute_driver kit_compute = { .name = "sim",
                                                       .summary = "simulated",
                                                       .options = kit_endpoint_options,
@@ -59,7 +66,7 @@ static const struct as_balancer_driver kit_balancer = { .name = "sim",
                                                         .endpoints = "hosts",
                                                         .open = kit_open_owned,
                                                         .close = kit_close };
-static const struct as_source_driver *const kit_sources[] = { &kit_source, NULL };
+static const struct as_source_driver *const kit_sources[] = { &kit_source, &kit_on_demand, NULL };
 static const struct as_compute_driver *const kit_computes[] = { &kit_compute, NULL };
 static const struct as_balancer_driver *const kit_balancers[] = { &kit_balancer, NULL };
 

@@ -15,6 +15,19 @@
 
 static const char web_10[] = GROUP_WEB(10, "sources = { m = { driver = \"sim\"; }; };\n", "");
 static const char web_12[] = GROUP_WEB(12, "sources = { m = { driver = \"sim\"; }; };\n", "");
+static const char web_dear_unread[] =
+    GROUP_WEB(10, "sources = { m = { driver = \"sim\"; }; d = { driver = \"dear\"; }; };\n", "");
+static const char web_dear_read[] =
+    GROUP_WEB(10, "sources = { d = { driver = \"sim\"; }; m = { driver = \"dear\"; }; };\n", "");
+static const char web_dear_idle[] = /* the same source, now read by nobody */
+    "controller = { interval = \"2s\"; };\n"
+    "sources = { d = { driver = \"sim\"; }; m = { driver = \"dear\"; }; };\n"
+    "groups = { web = { min = 2; max = 10;\n"
+    "  compute = { driver = \"sim\"; hosts = [ \"a\", \"b\" ]; };\n"
+    "  health = { http = \"/\"; interval = \"500ms\"; rise = 2; boot_timeout = \"20s\"; };\n"
+    "  balancer = { driver = \"sim\"; hosts = [ \"lb\" ]; drain = \"10s\"; };\n"
+    "  policies = [ \"load\" ]; }; };\n"
+    "policies = { load = { type = \"target\"; metric = \"d.load\"; per_instance = 10.0; }; };\n";
 static const char web_10_slow[] =
     GROUP_WEB(10, "sources = { m = { driver = \"sim\"; interval = \"3s\"; }; };\n", "");
 static const char web_keeps[] =
@@ -168,6 +181,38 @@ static void a_journal_that_works_again_is_noticed_with_nothing_to_write(void **s
     alarm(0);
     assert_true(k.engine->journal_failing_since == 0);
     assert_true(k.engine->turns - turns < 200);
+    kit_end(&k);
+}
+
+static uint64_t polls_of_dear(struct kit *k)
+{
+    for (const struct source *s = k->engine->sources; s; s = s->next)
+        if (!s->retired && strcmp(s->cfg->driver->name, "dear") == 0)
+            return s->feeds[0].polls;
+    fail_msg("the source is not there");
+    return 0;
+}
+
+/* What costs its host something is asked only while somebody reads it, and nothing waits for it otherwise. */
+static void a_source_on_demand_is_asked_only_while_a_policy_reads_it(void **state)
+{
+    (void)state;
+    struct kit k = { .load = 50 };
+    kit_start(&k, web_dear_unread, &(struct sim_params){ .seed = 31 });
+    kit_run(&k, 30 * AS_SECOND);
+    assert_int_equal(polls_of_dear(&k), 0);
+    assert_true(engine_observed(k.engine));
+    assert_int_equal(sim_up(k.sim, "web"), 5);
+    reload(&k, web_dear_read);
+    kit_run(&k, 20 * AS_SECOND);
+    assert_true(polls_of_dear(&k) >= 9);
+    k.load = 70;
+    kit_run(&k, 20 * AS_SECOND);
+    assert_int_equal(sim_up(k.sim, "web"), 7);
+    reload(&k, web_dear_idle);
+    uint64_t before = polls_of_dear(&k);
+    kit_run(&k, 30 * AS_SECOND);
+    assert_true(polls_of_dear(&k) <= before + 1); /* one may have been on its way */
     kit_end(&k);
 }
 
@@ -344,6 +389,7 @@ int main(void)
         cmocka_unit_test(G5_a_drain_that_was_never_told_waits),
         cmocka_unit_test(a_failed_one_that_is_kept_gets_no_new_sessions),
         cmocka_unit_test(a_journal_that_works_again_is_noticed_with_nothing_to_write),
+        cmocka_unit_test(a_source_on_demand_is_asked_only_while_a_policy_reads_it),
         cmocka_unit_test(G11_a_decision_outlives_the_source_it_was_made_from),
         cmocka_unit_test(G11_reloads_with_operations_under_way_lose_nothing),
         cmocka_unit_test(G10_a_hung_balancer_does_not_hold_up_the_start_of_others),
