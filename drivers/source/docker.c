@@ -280,7 +280,8 @@ static void source_close(void *self)
 extern const struct as_source_driver as_source_docker;
 const struct as_source_driver as_source_docker = {
     .name = "docker",
-    .summary = "CPU, throttling and memory of our containers, each and by group",
+    .summary =
+        "CPU, throttling and memory of our containers, each and by group; asked only while a policy reads it",
     .options = options,
     .series = docker_series,
     .has_objects = true,

@@ -170,12 +170,12 @@ static void policies_are_listed_and_shown_by_name(void **state)
 static void json_lists_are_complete(void **state)
 {
     (void)state;
-    assert_int_equal(RUN(command_drivers, "drivers", "--json", "docker"), 0);
+    assert_int_equal(RUN(command_drivers, "drivers", "--json", "process"), 0);
     cJSON *root = cJSON_Parse(out_text);
-    const cJSON *docker = cJSON_GetArrayItem(root, 0);
+    const cJSON *process = cJSON_GetArrayItem(root, 0);
     assert_int_equal(cJSON_GetArraySize(root), 1);
-    assert_string_equal(cJSON_GetObjectItemCaseSensitive(docker, "kind")->valuestring, "compute");
-    assert_true(cJSON_GetArraySize(cJSON_GetObjectItemCaseSensitive(docker, "options")) > 3);
+    assert_string_equal(cJSON_GetObjectItemCaseSensitive(process, "kind")->valuestring, "compute");
+    assert_true(cJSON_GetArraySize(cJSON_GetObjectItemCaseSensitive(process, "options")) > 3);
     cJSON_Delete(root);
     assert_int_equal(RUN(command_policies, "policies", "--json"), 0);
     root = cJSON_Parse(out_text);
