@@ -122,6 +122,7 @@ struct pool {               /* one balancer endpoint of a group                 
     int foreign;            /* members that are not ours                                            */
     bool refused;           /* AS_EINVAL, AS_EAUTH: cannot be driven as it is                       */
     bool leaving;           /* not in the configuration any more, and our servers are still there   */
+    as_time noted_at;       /* when the history was last told of weights                            */
     as_time moved_at;       /* all of them serve elsewhere since then; 0: not yet                   */
 };
 
@@ -312,6 +313,7 @@ void dry_say(struct group *g);
 void policy_propose(struct policy_run *run, const struct as_view *base, struct proposal_record *r);
 /* weigh.c: aims the weights of one balancer's members by what they were measured at                    */
 void weigh_pool(struct group *g, int pool);
+void weigh_note(struct group *g, int pool); /* what the weights have become, for the history           */
 /* judge.c: gather what decide needs, decide, record */
 void group_decide(struct group *g);
 bool group_observed(const struct group *g);

@@ -292,10 +292,12 @@ void reconcile_pool(struct group *g, struct op *op)
     note_epoch(g, p, op->members.epoch);
     take_members(g, op);
     int orphans = find_strangers(g, op);
-    if (p->leaving)
+    if (p->leaving) {
         let_go(g, p, op, orphans);
-    else
-        weigh_pool(g, op->index);
+        return;
+    }
+    weigh_pool(g, op->index);
+    weigh_note(g, op->index);
 }
 
 /* --- doubt ------------------------------------------------------------------------------------------ */

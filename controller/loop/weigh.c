@@ -7,8 +7,10 @@
  * A balancer tells a mean over hundreds of requests in whole milliseconds. A member that gets little work
  * would be judged by what it was minutes ago, so the newest work is taken out of that mean, with its error. */
 #include <math.h>
+#include <stdio.h>
 #include <stdlib.h>
 
+#include "../runtime/log.h"
 #include "engine.h"
 
 #define WEIGHT_USUAL   100.0
@@ -20,7 +22,8 @@
 #define WORK_LEAST     10  /* pieces of work that are judged                                           */
 #define SHARE_LEAST    0.1 /* of the mean that the newest work makes up, for a verdict "alike"         */
 #define SHARE_MOST     0.5 /* from here on they are judged anew                                        */
-#define IDLE_INTERVALS 10  /* without work, until it is given more to be measured by                   */
+#define NOTE_EVERY     AS_MINUTE /* steps of a minute are one entry of the history                     */
+#define IDLE_INTERVALS 10 /* without work, until it is given more to be measured by                   */
 
 struct pace { /* ms that the newest work took: certainly within least and most */
     double least, most, share;
@@ -128,4 +131,38 @@ void weigh_pool(struct group *g, int pool)
         else if (median > 0 && now - m->weighed_at >= interval)
             weigh_member(m, median, now, interval);
     }
+}
+
+/* "web-1 100 -> 53 (182 ms), web-2 97 -> 130 (20 ms)" of those that have moved by a tenth since the last time. The
+ * first weight seen is where they start. */
+static size_t describe_steps(struct group *g, int pool, char *buf, size_t size)
+{
+    size_t n = 0;
+    buf[0] = '\0';
+    for (struct instance *i = g->instances; i && n < size; i = i->next) {
+        struct membership *m = &i->pools[pool];
+        if (i->state != INST_SERVING || !m->listed || m->state != AS_MEMBER_UP || m->weight <= 0)
+            continue;
+        if (m->noted > 0 && 10 * abs(m->weight - m->noted) < m->noted)
+            continue;
+        if (m->noted > 0)
+            n += (size_t)snprintf(buf + n, size - n, "%s%s %d -> %d (%.0f ms)", n ? ", " : "", i->id,
+                                  m->noted, m->weight, m->response_ms);
+        m->noted = m->weight;
+    }
+    return n;
+}
+
+void weigh_note(struct group *g, int pool)
+{
+    struct pool *p = &g->pools[pool];
+    as_time now = g->engine->now;
+    char steps[240];
+    if (!g->cfg->balancer.weigh || (p->noted_at && now - p->noted_at < NOTE_EVERY))
+        return;
+    if (describe_steps(g, pool, steps, sizeof steps) == 0)
+        return;
+    p->noted_at = now;
+    log_info(g->cfg->name, "weights at %s: %s", p->name, steps);
+    engine_event(g->engine, g->cfg->name, "", "weights", "%.70s: %s", p->name, steps);
 }

@@ -38,6 +38,7 @@ struct membership {        /* how one balancer sees the instance                
     double held;           /* sessions                                                                */
     double response_ms, response_over, served; /* as listed; 0: not known                             */
     int weight;            /* as listed                                                               */
+    int noted;             /* weight as the history was last told; 0: not yet                         */
     double weigh;          /* weight aimed at (weighting = "load"); 0: none yet                       */
     bool alike;            /* when last judged it answered as fast as the others                      */
     double mark_ms, mark_served; /* response_ms and served where the work that is judged begins       */

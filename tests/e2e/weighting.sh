@@ -152,6 +152,7 @@ check weighting_load_the_slow_one_has_little weight_between "$VICTIM" 1 15
 check weighting_load_the_others_keep_theirs others_keep 70
 check weighting_load_is_recorded_in_explain wait_quiet 20 same_weights
 check_match weighting_load_explain_says_how_slow_it_is "$VICTIM +[0-9]+ +answers in [23][0-9][0-9] ms" "$(autoscale explain web)"
+check_match weighting_load_steps_are_in_the_history "weights +.*$VICTIM 1?[0-9][0-9] -> [0-9]+ \([0-9]+ ms\)" "$(autoscale history -g web)"
 
 load weighted 12
 note "p95: even $(count even p95_ms) ms, load $(count weighted p95_ms) ms; weights: $(listed_weights | tr '\n' ' ')"

@@ -5,6 +5,7 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -22,6 +23,7 @@ struct bench {
     struct group group;
     struct instance instances[MEMBERS];
     struct membership pools[MEMBERS];
+    struct pool lb;
     double mean[MEMBERS], ms[MEMBERS];
 };
 
@@ -31,6 +33,8 @@ static void bench_start(struct bench *b, int members)
     b->engine.cfg = &b->cfg;
     b->group.engine = &b->engine;
     b->group.cfg = &b->group_cfg;
+    b->group.pools = &b->lb;
+    b->engine.events_tail = &b->engine.events;
     for (int k = members - 1; k >= 0; k--) {
         b->ms[k] = 20;
         b->instances[k] =
@@ -257,6 +261,52 @@ static void even_again_means_the_usual_weight(void **state)
         assert_int_equal(b.pools[k].weight, 100);
 }
 
+/* Takes what was written for the history, newest last; returns how many entries there were. */
+static int history(struct bench *b, char *last, size_t size)
+{
+    int n = 0;
+    last[0] = '\0';
+    for (struct event *v = b->engine.events; v; n++) {
+        struct event *next = v->next;
+        snprintf(last, size, "%s %s", v->kind, v->text);
+        free(v);
+        v = next;
+    }
+    b->engine.events = NULL;
+    b->engine.events_tail = &b->engine.events;
+    b->engine.event_count = 0;
+    return n;
+}
+
+static void steps_of_a_minute_are_one_entry_of_the_history(void **state)
+{
+    (void)state;
+    struct bench b;
+    char last[400];
+    bench_start(&b, MEMBERS);
+    for (int k = 0; k < MEMBERS; k++)
+        snprintf(b.instances[k].id, sizeof b.instances[k].id, "web-%d", k);
+    snprintf(b.lb.name, sizeof b.lb.name, "lb");
+    run(&b, 100, 400);
+    weigh_note(&b.group, 0);
+    assert_int_equal(history(&b, last, sizeof last), 0); /* where they start is no change */
+    b.ms[2] = 300;
+    for (int t = 0; t < 180; t++) {
+        run(&b, 1, 200);
+        weigh_note(&b.group, 0);
+    }
+    assert_in_range(history(&b, last, sizeof last), 1, 3); /* a dozen steps down to 10 */
+    assert_int_equal(b.pools[2].noted, 10);
+    assert_non_null(strstr(last, "weights lb: web-2 "));
+    assert_non_null(strstr(last, " -> 10 ("));
+    assert_null(strstr(last, "web-1"));
+    for (int t = 0; t < 180; t++) {
+        run(&b, 1, 200);
+        weigh_note(&b.group, 0);
+    }
+    assert_int_equal(history(&b, last, sizeof last), 0); /* at rest there is nothing to tell */
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -272,6 +322,7 @@ int main(void)
         cmocka_unit_test(a_restarted_balancer_is_measured_anew),
         cmocka_unit_test(a_restarted_controller_goes_on_from_what_is_set),
         cmocka_unit_test(even_again_means_the_usual_weight),
+        cmocka_unit_test(steps_of_a_minute_are_one_entry_of_the_history),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
