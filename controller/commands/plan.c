@@ -28,7 +28,7 @@ static const char usage[] =
 struct planning {
     uv_loop_t loop;
     struct cfg_hold *hold;
-    struct journal *journal;
+    struct journal *journal, *past;
     struct realworld *world;
     struct engine *engine;
     as_time began;
@@ -52,13 +52,14 @@ static void on_turn(void *arg)
 static int observe(struct planning *p, struct as_error *err)
 {
     const struct cfg *c = cfg_of(p->hold);
-    int rc = offline_journal(c, &p->journal, err);
+    int rc = offline_journal(c, &p->journal, &p->past, err);
     if (rc == AS_OK)
         rc = realworld_new(&p->loop, false, &p->world, err);
     p->began = as_clock_monotonic();
+    struct world world = rc == AS_OK ? *realworld_world(p->world) : (struct world){ 0 };
+    world.past = p->past;
     if (rc == AS_OK)
-        rc = engine_new(realworld_world(p->world), p->hold, p->journal, p->began, as_clock_wall(), &p->engine,
-                        err);
+        rc = engine_new(&world, p->hold, p->journal, p->began, as_clock_wall(), &p->engine, err);
     if (rc != AS_OK)
         return rc;
     realworld_start(p->world, p->engine, on_turn, p);
@@ -197,6 +198,7 @@ static int plan(struct planning *p, const char *path)
     engine_free(p->engine);
     realworld_free(p->world, as_clock_monotonic() + AS_SECOND);
     journal_close(p->journal);
+    journal_close(p->past);
     uv_walk(&p->loop, close_handle, NULL);
     uv_run(&p->loop, UV_RUN_DEFAULT);
     uv_loop_close(&p->loop);

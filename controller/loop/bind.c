@@ -210,6 +210,8 @@ static bool bind_inputs(struct engine *e, struct source *sources, struct policy_
         in->text = as_settings_str(run->cfg->settings, o->name);
         if (!bind_input(e, sources, longest_window(run->cfg), in, in->text))
             return false;
+        if (in->own && run->cfg->type->learn && !in->past && !(in->past = calloc(1, sizeof *in->past)))
+            return false;
         run->inputs[k++] = in->own ? in->own : in->bound[0] ? in->bound[0]->series : NULL;
     }
     return true;
@@ -253,6 +255,7 @@ static void policy_close(struct policy_run *run)
     for (size_t k = 0; run->sources && k < run->input_count; k++) {
         series_free(run->sources[k].own);
         free(run->sources[k].formula);
+        free(run->sources[k].past);
     }
     free(run->sources);
     cfg_hold_put(run->hold);

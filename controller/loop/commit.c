@@ -124,21 +124,40 @@ static int write_events(struct engine *e, struct as_error *err)
     return rc;
 }
 
-static int write_samples(struct engine *e, struct as_error *err)
+/* Every minute that is ready: written (err given), or let go because it is. */
+static int each_minute(struct engine *e, int (*cb)(struct engine *e, struct rollup *r, struct as_error *err),
+                       struct as_error *err)
 {
+    int rc = AS_OK;
     for (struct source *s = e->sources; s; s = s->next)
-        for (size_t k = 0; s->minutes_wait && k < s->binding_count; k++)
-            if (s->bindings[k]->closed.count) {
-                int rc = journal_put_sample(e->journal, &s->bindings[k]->closed, err);
-                if (rc != AS_OK)
-                    return rc;
-            }
+        for (size_t k = 0; s->minutes_wait && k < s->binding_count && rc == AS_OK; k++)
+            rc = cb(e, &s->bindings[k]->past, err);
+    for (struct group *g = e->minutes_wait ? e->groups : NULL; g; g = g->next)
+        for (size_t p = 0; p < g->policy_count + g->shadow_count; p++) {
+            struct policy_run *run =
+                p < g->policy_count ? &g->policies[p] : &g->shadows[p - g->policy_count].run;
+            for (size_t k = 0; k < run->input_count && rc == AS_OK; k++)
+                if (run->sources[k].past)
+                    rc = cb(e, run->sources[k].past, err);
+        }
+    return rc;
+}
+
+static int write_minute(struct engine *e, struct rollup *r, struct as_error *err)
+{
+    return r->closed.count ? journal_put_sample(e->journal, &r->closed, err) : AS_OK;
+}
+
+static int drop_minute(struct engine *e, struct rollup *r, struct as_error *err)
+{
+    (void)e, (void)err;
+    r->closed.count = 0;
     return AS_OK;
 }
 
 static bool anything_to_write(struct engine *e)
 {
-    if (e->transaction || e->events || e->outbox || e->rows_dirty ||
+    if (e->transaction || e->events || e->outbox || e->rows_dirty || e->minutes_wait ||
         e->journal_failing_since) /* an empty one tells that it works */
         return true;
     for (const struct source *s = e->sources; s; s = s->next)
@@ -162,11 +181,10 @@ static void written(struct engine *e)
     }
     e->events_tail = &e->events;
     e->event_count = 0;
-    for (struct source *s = e->sources; s; s = s->next) {
-        for (size_t k = 0; s->minutes_wait && k < s->binding_count; k++)
-            s->bindings[k]->closed.count = 0;
+    each_minute(e, drop_minute, NULL);
+    e->minutes_wait = false;
+    for (struct source *s = e->sources; s; s = s->next)
         s->minutes_wait = false;
-    }
     for (struct group *g = e->rows_dirty ? e->groups : NULL; g; g = g->next) {
         if (!g->rows_dirty)
             continue;
@@ -213,7 +231,7 @@ void engine_commit(struct engine *e)
         if (g->rows_dirty)
             rc = write_group(e, g, &err);
     if (rc == AS_OK)
-        rc = write_samples(e, &err);
+        rc = each_minute(e, write_minute, &err);
     crash_on_states(e, "before");
     if (rc == AS_OK)
         rc = journal_commit(e->journal, &err);
@@ -304,6 +322,7 @@ static int take_sample(void *arg, const struct journal_sample *row)
 void group_learn(struct group *g)
 {
     struct engine *e = g->engine;
+    struct journal *past_in = e->world.past ? e->world.past : e->journal;
     for (size_t k = 0; k < g->policy_count; k++) {
         struct policy_run *run = &g->policies[k];
         bool learns = run->cfg->type->learn && !run->learnt;
@@ -311,7 +330,7 @@ void group_learn(struct group *g)
         for (size_t n = 0; learns && n < run->input_count; n++) {
             struct past past = { 0 };
             if (run->inputs[n])
-                journal_each_sample(e->journal, as_series_name(run->inputs[n]), e->wall - e->cfg->retention,
+                journal_each_sample(past_in, as_series_name(run->inputs[n]), e->wall - e->cfg->retention,
                                     take_sample, &past, NULL);
             if (past.count)
                 run->cfg->type->learn(run->state, n, past.walls, past.means, past.count);

@@ -31,6 +31,7 @@ struct world {  /* what the engine needs of its surroundings                    
     void *arg;
     bool act;   /* may writes be asked for? false: plan, dry run                                    */
     bool forgets; /* no history of decisions and events is kept: simulations                        */
+    struct journal *past; /* recorded samples are read here, borrowed; NULL: in the engine's journal */
     /* Bind a driver to one endpoint; the handle is returned through unbind. NULL with *err on failure. */
     void *(*bind_source)(void *arg, struct cfg_hold *hold, const struct cfg_source *s, const char *endpoint,
                          struct as_error *err);
@@ -55,6 +56,10 @@ struct feed {               /* one endpoint of a source                         
     uint64_t polls, failures;
 };
 
+struct rollup {             /* of a series, by the minute                                           */
+    struct journal_sample minute, closed; /* running (mean holds the sum), ready to be written      */
+};
+
 struct binding {            /* a series some policy reads                                           */
     char metric[3 * AS_NAME_MAX];
     char object[AS_NAME_MAX], name[AS_NAME_MAX];
@@ -63,7 +68,7 @@ struct binding {            /* a series some policy reads                       
     struct { double value, weight; as_time at; } *parts; /* newest value of each feed                */
     as_time merged_at;      /* when the parts last became a sample                                  */
     int users;              /* inputs that read it, since the newest (re)load                        */
-    struct journal_sample minute, closed; /* roll-ups: running (mean holds the sum), ready to write   */
+    struct rollup past;
 };
 
 struct source {
@@ -133,6 +138,7 @@ struct policy_input {       /* what one AS_OPT_METRIC option reads              
     struct binding *bound[FORMULA_METRICS];
     struct source *owners[FORMULA_METRICS];
     struct as_series *own;  /* a formula's results; NULL for one plain metric                       */
+    struct rollup *past;    /* of them, when the policy learns; else NULL                           */
 };
 
 struct policy_run {
@@ -228,6 +234,7 @@ struct engine {
     struct op *inbox, **inbox_tail;   /* came back, for the next turn                               */
     struct event *events, **events_tail; /* wait for the commit                                     */
     int event_count;
+    bool minutes_wait;      /* some formula has a minute ready to write                             */
     bool transaction;       /* one is open                                                          */
     /* What spares most turns a walk over all groups: */
     bool rows_dirty;        /* some group's are                                                     */
@@ -300,6 +307,9 @@ void observe_polled(struct engine *e, struct op *op);
 void observe_probed(struct group *g, struct op *op);
 bool source_failing(const struct source *s);
 bool source_idle(const struct source *s); /* nobody reads it: it is not asked                      */
+/* Adds a value to its minute; true when a minute that is over waits in `closed` for the next commit. `metric` is
+ * borrowed until then. */
+bool observe_roll_up(struct engine *e, struct rollup *r, const char *metric, double v);
 void observe_close_rounds(struct engine *e); /* stop waiting for those that did not answer         */
 /* reconcile.c */
 void reconcile_hosts(struct group *g, struct op *op);
@@ -310,7 +320,7 @@ void shadow_group(struct group *g, const struct as_view *base);
 /* dry.c: tells the log what a dry run would do                                                         */
 void dry_say(struct group *g);
 /* judge.c: one policy's proposal, recorded                                                            */
-void policy_propose(struct policy_run *run, const struct as_view *base, struct proposal_record *r);
+void policy_propose(struct engine *e, struct policy_run *run, const struct as_view *base, struct proposal_record *r);
 /* weigh.c: aims the weights of one balancer's members by what they were measured at                    */
 void weigh_pool(struct group *g, int pool);
 void weigh_note(struct group *g, int pool); /* what the weights have become, for the history           */

@@ -94,7 +94,7 @@ static bool input_failing(const struct policy_input *in)
 }
 
 /* Formulas are worked out once per decision; a result that is missing is not added, so that it ages. */
-static void work_out(struct policy_run *run, as_time now)
+static void work_out(struct engine *e, struct policy_run *run)
 {
     for (size_t k = 0; k < run->input_count; k++) {
         struct policy_input *in = &run->sources[k];
@@ -103,9 +103,12 @@ static void work_out(struct policy_run *run, as_time now)
             continue;
         for (int m = 0; m < in->metric_count; m++)
             read[m] = in->bound[m]->series;
-        struct as_reading r = formula_eval(in->formula, read, now);
-        if (r.fresh == AS_FRESH)
-            series_push(in->own, now, r.value, r.partial);
+        struct as_reading r = formula_eval(in->formula, read, e->now);
+        if (r.fresh != AS_FRESH)
+            continue;
+        series_push(in->own, e->now, r.value, r.partial);
+        if (in->past)
+            e->minutes_wait = observe_roll_up(e, in->past, in->text, r.value) || e->minutes_wait;
     }
 }
 
@@ -129,10 +132,11 @@ static void view_for(const struct policy_run *run, const struct as_view *base, s
     v->input_count = run->input_count;
 }
 
-void policy_propose(struct policy_run *run, const struct as_view *base, struct proposal_record *r)
+void policy_propose(struct engine *e, struct policy_run *run, const struct as_view *base,
+                    struct proposal_record *r)
 {
     struct as_view v;
-    work_out(run, base->now);
+    work_out(e, run);
     view_for(run, base, &v);
     r->policy = run->cfg->name;
     r->type = run->cfg->type->name;
@@ -147,7 +151,7 @@ void policy_propose(struct policy_run *run, const struct as_view *base, struct p
 static void propose(struct group *g, const struct as_view *base)
 {
     for (size_t p = 0; p < g->policy_count; p++)
-        policy_propose(&g->policies[p], base, &g->decision.proposals[p]);
+        policy_propose(g->engine, &g->policies[p], base, &g->decision.proposals[p]);
     g->decision.proposal_count = g->policy_count;
 }
 

@@ -88,23 +88,26 @@ static bool merge_parts(const struct source *s, const struct binding *b, as_time
     return isfinite(*out);
 }
 
-/* A minute that is over waits in `closed` for the next commit. */
-static void roll_up(struct engine *e, struct binding *b, double v)
+bool observe_roll_up(struct engine *e, struct rollup *r, const char *metric, double v)
 {
-    if (e->world.forgets)
-        return;
+    struct journal_sample *m = &r->minute;
     int64_t minute = e->wall / 60000 * 60000;
-    if (b->minute.count && b->minute.wall != minute) {
-        b->closed = b->minute;
-        b->closed.mean /= b->closed.count;
-        b->minute.count = 0;
+    if (e->world.forgets)
+        return false;
+    if (m->count && m->wall != minute) {
+        r->closed = *m;
+        r->closed.mean /= m->count;
+        m->count = 0;
     }
-    if (b->minute.count == 0)
-        b->minute = (struct journal_sample){ .wall = minute, .metric = b->metric, .min = v, .max = v };
-    b->minute.mean += v;
-    b->minute.min = v < b->minute.min ? v : b->minute.min;
-    b->minute.max = v > b->minute.max ? v : b->minute.max;
-    b->minute.count++;
+    if (m->count == 0)
+        *m = (struct journal_sample){ .wall = minute, .metric = metric, .min = v, .max = v };
+    if (!isfinite(m->mean + v)) /* the journal takes no sum that is not */
+        return r->closed.count > 0;
+    m->mean += v;
+    m->min = v < m->min ? v : m->min;
+    m->max = v > m->max ? v : m->max;
+    m->count++;
+    return r->closed.count > 0;
 }
 
 /* The round is over, or as much of it as will come: merged values go into the series. */
@@ -124,8 +127,7 @@ static void close_round(struct engine *e, struct source *s)
         if (newest > b->merged_at && merge_parts(s, b, e->now, &v, &partial)) {
             b->merged_at = newest;
             series_push(b->series, newest, v, partial);
-            roll_up(e, b, v);
-            s->minutes_wait = s->minutes_wait || b->closed.count;
+            s->minutes_wait = observe_roll_up(e, &b->past, b->metric, v) || s->minutes_wait;
         }
     }
 }

@@ -63,7 +63,7 @@ static void decide_alone(struct group *g, struct shadow *s, const struct as_view
     struct as_view v = *base;
     v.current = s->desired;
     v.pending = s->desired - would_serve(s, base->now);
-    policy_propose(&s->run, &v, &s->record);
+    policy_propose(g->engine, &s->run, &v, &s->record);
     s->decision.proposals = &s->record;
     s->decision.proposal_count = 1;
     struct decide_in in = { .group = g->cfg,

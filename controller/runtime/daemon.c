@@ -23,7 +23,7 @@ struct daemon {
     const char *path;
     const struct as_registry *registry;
     struct cfg_hold *hold;
-    struct journal *journal;
+    struct journal *journal, *past; /* past: of a dry run */
     struct realworld *world;
     struct engine *engine;
     struct api *api;
@@ -320,13 +320,14 @@ static int load(struct daemon *d)
 static int start(struct daemon *d, struct as_error *err)
 {
     const struct cfg *cfg = cfg_of(d->hold);
-    int rc = d->dry_run ? offline_journal(cfg, &d->journal, err)
+    int rc = d->dry_run ? offline_journal(cfg, &d->journal, &d->past, err)
                         : journal_open(cfg->state, cfg->name, JOURNAL_WRITE, &d->journal, err);
     if (rc == AS_OK)
         rc = realworld_new(&d->loop, !d->dry_run, &d->world, err);
+    struct world world = rc == AS_OK ? *realworld_world(d->world) : (struct world){ 0 };
+    world.past = d->past;
     if (rc == AS_OK)
-        rc = engine_new(realworld_world(d->world), d->hold, d->journal, as_clock_monotonic(), as_clock_wall(),
-                        &d->engine, err);
+        rc = engine_new(&world, d->hold, d->journal, as_clock_monotonic(), as_clock_wall(), &d->engine, err);
     if (rc == AS_OK && !d->dry_run)
         rc = api_new(&d->loop, cfg->socket, on_request, d, &d->api, err);
     if (rc == AS_OK && listen_signals(d) != AS_OK)
@@ -366,6 +367,7 @@ static void end(struct daemon *d)
     engine_free(d->engine);
     realworld_free(d->world, as_clock_monotonic() + LAST_CALLS);
     journal_close(d->journal);
+    journal_close(d->past);
     uv_walk(&d->loop, close_handle, NULL);
     uv_run(&d->loop, UV_RUN_DEFAULT);
     uv_loop_close(&d->loop);

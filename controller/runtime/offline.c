@@ -41,7 +41,7 @@ static int copy_group(struct journal *from, struct journal *to, const char *grou
     return rc != AS_OK ? rc : c.rc;
 }
 
-int offline_journal(const struct cfg *cfg, struct journal **out, struct as_error *err)
+int offline_journal(const struct cfg *cfg, struct journal **out, struct journal **past, struct as_error *err)
 {
     struct journal *from = NULL, *to = NULL;
     int rc = journal_open(cfg->state, cfg->name, JOURNAL_READ, &from, err);
@@ -53,11 +53,12 @@ int offline_journal(const struct cfg *cfg, struct journal **out, struct as_error
         rc = copy_group(from, to, cfg->groups[k].name, err);
     if (rc == AS_OK)
         rc = journal_commit(to, err);
-    journal_close(from);
     if (rc != AS_OK) {
+        journal_close(from);
         journal_close(to);
         return rc;
     }
     *out = to;
+    *past = from;
     return AS_OK;
 }

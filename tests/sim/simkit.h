@@ -72,6 +72,7 @@ static const struct as_balancer_driver *const kit_balancers[] = { &kit_balancer,
 
 struct kit {
     struct as_registry registry;
+    const struct as_policy_type *const *policies; /* NULL: those of the program */
     struct cfg_hold *hold;
     struct simworld *sim;
     struct engine *engine;
@@ -100,7 +101,8 @@ static struct cfg_hold *kit_config(struct kit *k, const char *text)
     close(fd);
     struct cfg *c = NULL;
     struct cfg_problems problems = { 0 };
-    k->registry = (struct as_registry){ kit_sources, kit_computes, kit_balancers, as_policy_types };
+    k->registry = (struct as_registry){ kit_sources, kit_computes, kit_balancers,
+                                         k->policies ? k->policies : as_policy_types };
     int rc = config_load(path, &k->registry, &c, &problems);
     for (size_t n = 0; rc != AS_OK && n < problems.count; n++)
         print_error("%s\n", config_problem_text(&problems.items[n], line, sizeof line));
