@@ -1,209 +1,21 @@
-/* What the test of the nginx drivers works with: HTTP servers and clients in this process, private nginxs in a
- * temporary directory, and the balancer as the core calls it. Included once. */
+/* What the test of the nginx drivers works with: private nginxs in a temporary directory, and the balancer as the core
+ * calls it. Included once. */
 #ifndef E2E_NGINX_KIT_H
 #define E2E_NGINX_KIT_H
 
-#include <arpa/inet.h>
 #include <math.h>
-#include <pthread.h>
-#include <setjmp.h>
-#include <signal.h>
-#include <stdarg.h>
-#include <stdatomic.h>
-#include <stddef.h>
-#include <stdint.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-#include <sys/prctl.h>
-#include <sys/socket.h>
-#include <sys/stat.h>
-#include <sys/wait.h>
-#include <unistd.h>
 
-#include <cmocka.h>
-
-#include "autoscale/balancer.h"
-#include "autoscale/source.h"
+#include "web_kit.h"
 
 extern const struct as_source_driver as_source_nginx;
 extern const struct as_balancer_driver as_balancer_nginx;
 
 #define PATIENCE 40000 /* ms: how long a condition may take */
 #define CALL     10000 /* ms: deadline of one call; ends much earlier */
-#define STEP     20
 
-static char root[64];
 static const char *const nginx_program = "/usr/sbin/nginx";
 
-static void pause_ms(long ms)
-{
-    nanosleep(&(struct timespec){ .tv_sec = ms / 1000, .tv_nsec = ms % 1000 * 1000000 }, NULL);
-}
-
-static as_time soon(as_time ms)
-{
-    return as_clock_monotonic() + ms;
-}
-
-/* --- servers behind nginx ------------------------------------------------------------------------------ */
-
-struct target {
-    int fd;
-    uint16_t port;
-    pthread_t thread;
-    atomic_int requests, holding;
-    atomic_bool released, done;
-};
-
-struct visit {
-    struct target *target;
-    int fd;
-};
-
-static bool read_head(int fd, char *buf, size_t size)
-{
-    size_t len = 0;
-    while (len < size - 1) {
-        ssize_t n = recv(fd, buf + len, size - 1 - len, 0);
-        if (n <= 0)
-            return false;
-        len += (size_t)n;
-        buf[len] = '\0';
-        if (strstr(buf, "\r\n\r\n"))
-            return true;
-    }
-    return false;
-}
-
-static void *serve_one(void *arg)
-{
-    struct visit v = *(struct visit *)arg;
-    struct target *t = v.target;
-    char head[4096];
-    free(arg);
-    if (read_head(v.fd, head, sizeof head)) {
-        const char *answer = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\nConnection: close\r\n\r\nok";
-        t->requests++;
-        if (strstr(head, " /hold ")) {
-            t->holding++;
-            while (!t->released && !t->done)
-                pause_ms(5);
-            t->holding--;
-        } else if (strstr(head, " /broken ")) {
-            answer = "HTTP/1.1 500 Broken\r\nContent-Length: 0\r\nConnection: close\r\n\r\n";
-        } else if (strstr(head, " /slow ")) {
-            pause_ms(200);
-        }
-        send(v.fd, answer, strlen(answer), MSG_NOSIGNAL);
-    }
-    shutdown(v.fd, SHUT_RDWR);
-    close(v.fd);
-    return NULL;
-}
-
-static void *serve(void *arg)
-{
-    struct target *t = arg;
-    for (;;) {
-        int fd = accept4(t->fd, NULL, NULL, SOCK_CLOEXEC);
-        if (fd < 0)
-            return NULL;
-        struct visit *v = malloc(sizeof *v);
-        pthread_t thread;
-        *v = (struct visit){ t, fd };
-        if (pthread_create(&thread, NULL, serve_one, v) == 0)
-            pthread_detach(thread);
-    }
-}
-
-static int listen_on(uint16_t *port)
-{
-    struct sockaddr_in a = { .sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
-    socklen_t size = sizeof a;
-    int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    assert_true(fd >= 0);
-    assert_int_equal(bind(fd, (struct sockaddr *)&a, sizeof a), 0);
-    assert_int_equal(listen(fd, 128), 0);
-    assert_int_equal(getsockname(fd, (struct sockaddr *)&a, &size), 0);
-    *port = ntohs(a.sin_port);
-    return fd;
-}
-
-static uint16_t free_port(void)
-{
-    uint16_t port;
-    close(listen_on(&port));
-    return port;
-}
-
-static struct target *target_start(void)
-{
-    static struct target targets[60]; /* each outlives the threads that still answer for it */
-    static size_t used;
-    assert_true(used < sizeof targets / sizeof *targets);
-    struct target *t = &targets[used++];
-    t->fd = listen_on(&t->port);
-    assert_int_equal(pthread_create(&t->thread, NULL, serve, t), 0);
-    return t;
-}
-
-static void target_stop(struct target *t)
-{
-    t->done = true;
-    shutdown(t->fd, SHUT_RDWR);
-    pthread_join(t->thread, NULL);
-    close(t->fd);
-}
-
-/* --- clients ------------------------------------------------------------------------------------------- */
-
-static int dial(uint16_t port)
-{
-    struct sockaddr_in a = { .sin_family = AF_INET,
-                             .sin_addr.s_addr = htonl(INADDR_LOOPBACK),
-                             .sin_port = htons(port) };
-    struct timeval limit = { .tv_sec = 30 };
-    int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof limit);
-    if (connect(fd, (struct sockaddr *)&a, sizeof a) == 0)
-        return fd;
-    close(fd);
-    return -1;
-}
-
-/* The status of one request over an open connection, 0 when it was cut. */
-static int ask(int fd, const char *path, const char *connection)
-{
-    char text[4096];
-    int status = 0;
-    snprintf(text, sizeof text, "GET %s HTTP/1.1\r\nHost: test\r\nConnection: %s\r\n\r\n", path, connection);
-    send(fd, text, strlen(text), MSG_NOSIGNAL);
-    if (!read_head(fd, text, sizeof text) || sscanf(text, "HTTP/1.%*d %d", &status) != 1)
-        return 0;
-    const char *body = strstr(text, "\r\n\r\n") + 4;
-    if (status == 200 && strcmp(connection, "close") != 0) { /* the rest of a short body */
-        const char *length = strstr(text, "Content-Length: ");
-        size_t want = length ? strtoul(length + 16, NULL, 10) : 0, have = strlen(body);
-        char rest[64];
-        while (have < want) {
-            ssize_t n = recv(fd, rest, sizeof rest, 0);
-            if (n <= 0)
-                return 0;
-            have += (size_t)n;
-        }
-    }
-    return status;
-}
-
-static int get(uint16_t port, const char *path)
-{
-    int fd = dial(port);
-    int status = fd >= 0 ? ask(fd, path, "close") : 0;
-    if (fd >= 0)
-        close(fd);
-    return status;
-}
+/* --- load ---------------------------------------------------------------------------------------------- */
 
 struct load {
     pthread_t thread;
@@ -236,20 +48,6 @@ static void *run_load(void *arg)
     }
     if (fd >= 0)
         close(fd);
-    return NULL;
-}
-
-struct client {
-    pthread_t thread;
-    uint16_t port;
-    const char *path;
-    int status;
-};
-
-static void *run_client(void *arg)
-{
-    struct client *c = arg;
-    c->status = get(c->port, c->path);
     return NULL;
 }
 
@@ -352,11 +150,6 @@ static int reloads(const struct web *w)
 
 /* --- the balancer -------------------------------------------------------------------------------------- */
 
-struct pool {
-    struct as_settings *settings;
-    void *self;
-};
-
 static struct pool pool_open(const struct web *w, const char *more)
 {
     static const struct as_owner owner = { "test", "web" };
@@ -388,12 +181,6 @@ static void pool_close(struct pool *b)
     as_balancer_nginx.close(b->self);
     free(b->self);
     as_settings_free(b->settings);
-}
-
-static void ok(int rc, const struct as_error *err)
-{
-    if (rc)
-        fail_msg("%s: %s", as_rc_name((enum as_rc)rc), err->msg);
 }
 
 static struct as_member member(const char *id, uint16_t port)
@@ -481,22 +268,13 @@ static struct pool start_with(struct web *w, const char *name, const struct as_m
 static int setup(void **state)
 {
     (void)state;
-    signal(SIGPIPE, SIG_IGN);
-    snprintf(root, sizeof root, "/tmp/as-nginx.XXXXXX");
-    return mkdtemp(root) ? 0 : -1;
+    return root_make("nginx") ? 0 : -1;
 }
 
 static int teardown(void **state)
 {
     (void)state;
-    char *argv[] = { "rm", "-rf", root, NULL };
-    pid_t pid = fork();
-    if (pid == 0) {
-        execvp("rm", argv);
-        _exit(127);
-    }
-    waitpid(pid, NULL, 0);
-    return 0;
+    return root_remove();
 }
 
 #endif
