@@ -311,7 +311,7 @@ void print_decision(FILE *out, const cJSON *d)
         fprintf(out, "  next       a held change can happen %s after that\n",
                 as_time_text((as_time)answer_num(d, "next_change_ms"), span, sizeof span));
     if (*answer_str(d, "blocked"))
-        fprintf(out, "  launches   %s\n", answer_str(d, "blocked"));
+        fprintf(out, "  blocked    %s\n", answer_str(d, "blocked"));
     if (*answer_str(d, "doubt"))
         fprintf(out, "  doubt      %s\n", answer_str(d, "doubt"));
 }

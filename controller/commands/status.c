@@ -76,14 +76,16 @@ static void print_launch_failures(const cJSON *o)
                waits ? span(answer_num(o, "launch_wait_s"), buf) : "", answer_str(o, "launch_error"));
 }
 
-static void print_instance(const cJSON *i)
+static void print_instance(const cJSON *i, int host_wide)
 {
     char buf[32], where[160];
     snprintf(where, sizeof where, "%s:%d", answer_str(i, "address"), (int)answer_num(i, "port"));
-    printf("  %-22s %-10s %7s  %-21s %-28s %3.0f sessions%s  %s\n", answer_str(i, "id"),
+    double sessions = answer_num(i, "sessions");
+    printf("  %-22s %-10s %7s  %-21s %-*s %3.0f session%s%s  %s\n", answer_str(i, "id"),
            answer_str(i, "state"), span(answer_num(i, "since_s"), buf),
-           *answer_str(i, "address") ? where : "-", answer_str(i, "host"), answer_num(i, "sessions"),
-           answer_true(i, "outdated") ? "  outdated" : "", answer_str(i, "reason"));
+           *answer_str(i, "address") ? where : "-", host_wide, answer_str(i, "host"), sessions,
+           sessions > 0.5 && sessions < 1.5 ? " " : "s", answer_true(i, "outdated") ? "  outdated" : "",
+           answer_str(i, "reason"));
 }
 
 static bool print_group(const cJSON *g)
@@ -102,7 +104,7 @@ static bool print_group(const cJSON *g)
     printf("  decision  %s\n", answer_true(g, "decided") ? answer_str(g, "summary")
                                                          : "none yet: hosts and balancers are being listed");
     if (*answer_str(g, "blocked"))
-        printf("  launches  %s\n", answer_str(g, "blocked"));
+        printf("  blocked   %s\n", answer_str(g, "blocked"));
     if (*answer_str(g, "doubt"))
         printf("  doubt     %s\n", answer_str(g, "doubt"));
     print_shadows(stdout, g);
@@ -121,7 +123,13 @@ static bool print_group(const cJSON *g)
             printf(", left the configuration: our servers leave it");
         printf("\n");
     }
-    cJSON_ArrayForEach(x, cJSON_GetObjectItemCaseSensitive(g, "instances")) print_instance(x);
+    int wide = 5;
+    cJSON_ArrayForEach(x, cJSON_GetObjectItemCaseSensitive(g, "hosts"))
+    {
+        int length = (int)strlen(answer_str(x, "host"));
+        wide = length > wide ? length : wide;
+    }
+    cJSON_ArrayForEach(x, cJSON_GetObjectItemCaseSensitive(g, "instances")) print_instance(x, wide);
     return bad;
 }
 

@@ -49,6 +49,22 @@ static void lint_source(const struct lint *l, const struct cfg_source *s)
         s->name, units_duration_text(s->max_age, age), units_duration_text(s->interval, interval));
 }
 
+/* --- secrets --------------------------------------------------------------------------------------- */
+
+/* A warning and no error: the machine that checks, and its user, need not be those that run. */
+static void lint_secrets(const struct lint *l, const struct as_settings *s, const char *kind,
+                         const char *name)
+{
+    struct as_error err;
+    for (size_t i = 0; s && i < s->option_count; i++) {
+        const struct settings_value *v = &s->values[i];
+        if (s->options[i].type != AS_OPT_SECRET || !v->set || settings_secret_check(v->text, &err) == AS_OK)
+            continue;
+        problems_warn(l->problems, settings_file(s, v->line), v->line, "%s '%s': %s: %s", kind, name,
+                      s->options[i].name, err.msg);
+    }
+}
+
 /* --- target -------------------------------------------------------------------------------------- */
 
 /* One instance more or less moves the metric by 1/n. Where the tolerance is under half of that even at
@@ -251,10 +267,15 @@ static bool policy_used(const struct cfg *c, const struct cfg_policy *p)
 void config_lint(const struct cfg *c, struct cfg_problems *problems)
 {
     const struct lint l = { c, problems };
-    for (size_t i = 0; i < c->source_count; i++)
+    for (size_t i = 0; i < c->source_count; i++) {
         lint_source(&l, &c->sources[i]);
-    for (size_t i = 0; i < c->group_count; i++)
+        lint_secrets(&l, c->sources[i].settings, "source", c->sources[i].name);
+    }
+    for (size_t i = 0; i < c->group_count; i++) {
         lint_group(&l, &c->groups[i]);
+        lint_secrets(&l, c->groups[i].compute.settings, "group", c->groups[i].name);
+        lint_secrets(&l, c->groups[i].balancer.settings, "group", c->groups[i].name);
+    }
     for (size_t i = 0; i < c->policy_count; i++)
         if (!policy_used(c, &c->policies[i]))
             problems_warn(problems, c->policies[i].at.file, c->policies[i].at.line,

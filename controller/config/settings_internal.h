@@ -57,6 +57,9 @@ int settings_read(const struct settings_scope *scope, const config_setting_t *bl
 /* Empty settings of a table, nothing set; NULL: out of memory. */
 struct as_settings *settings_new(const struct as_option *table, const char *path);
 
+/* Can the secret be read, and by nobody else? Its content is not looked at. */
+int settings_secret_check(const char *path, struct as_error *err);
+
 /* Index of the option, or -1. */
 int settings_index(const struct as_settings *s, const char *name);
 /* True when the user wrote it. */

@@ -88,6 +88,15 @@ static int secret_open(const char *path, int *out, struct as_error *err)
     return rc;
 }
 
+int settings_secret_check(const char *path, struct as_error *err)
+{
+    int fd = -1;
+    int rc = secret_open(path, &fd, err);
+    if (rc == AS_OK)
+        close(fd);
+    return rc;
+}
+
 int as_secret_read(const char *path, char *buf, size_t size, struct as_error *err)
 {
     int fd = -1;

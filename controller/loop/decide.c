@@ -396,15 +396,19 @@ void decision_outcome(const struct decision *d, char *buf, size_t size)
 
 void decision_summary(const struct decision *d, char *buf, size_t size)
 {
-    const char *why = d->stages[STAGE_MERGE].reason;
+    int last = STAGE_MERGE;
     for (int s = STAGE_STABILISE; s < STAGES; s++)
         if (d->stages[s].before != d->stages[s].after)
-            why = d->stages[s].reason; /* the last stage that changed the number decides */
-    const struct proposal_record *want = largest_want(d);
-    bool quote = why == d->stages[STAGE_MERGE].reason && want && want->p.count > d->current;
+            last = s; /* the last stage that changed the number decides */
+    const char *why = d->stages[last].reason;
+    const struct proposal_record *want = last < STAGE_BOUND ? largest_want(d) : NULL;
     if (d->desired == d->current)
         snprintf(buf, size, "stays at %d: %s", d->desired, why);
+    else if (want && last == STAGE_MERGE)
+        snprintf(buf, size, "%d -> %d: %s (%s)", d->current, d->desired, why, want->p.reason);
+    else if (want)
+        snprintf(buf, size, "%d -> %d: %s; %s asks for %d (%s)", d->current, d->desired, why, want->policy,
+                 want->p.count, want->p.reason);
     else
-        snprintf(buf, size, "%d -> %d: %s%s%s%s", d->current, d->desired, why, quote ? " (" : "",
-                 quote ? want->p.reason : "", quote ? ")" : "");
+        snprintf(buf, size, "%d -> %d: %s", d->current, d->desired, why);
 }

@@ -203,7 +203,7 @@ struct group {
     char doubt[160];
     double lead_s[64];      /* newest measured launches                                             */
     int lead_count, lead_next;
-    char blocked[160];      /* why fewer launches than wanted, or ""                                */
+    char blocked[320];      /* why fewer launches than wanted, or ""                                */
     char outcome[256];      /* of the newest journalled decision                                    */
     as_time outcome_at;     /* when it was last written                                              */
     char said[256];         /* what the log was last told                                           */

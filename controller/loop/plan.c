@@ -530,7 +530,7 @@ static void blocked_by_failures(const struct group *g, int most, char *buf, size
     char count[24] = "one launch";
     if (most > 1)
         snprintf(count, sizeof count, "%d launches", most);
-    snprintf(buf, size, "%s at a time after %d failure%s: %.80s", count, g->launch.fails,
+    snprintf(buf, size, "%s at a time after %d failure%s: %.240s", count, g->launch.fails,
              g->launch.fails == 1 ? "" : "s", g->launch.why);
 }
 
@@ -545,7 +545,7 @@ static void plan_more(struct planner *p, int need)
     for (const struct instance *i = g->instances; i; i = i->next)
         pending += inst_pending(i) && !lost_from_sight(p, i);
     if (!backoff_open(&g->launch, p->now)) {
-        snprintf(blocked, sizeof p->out->blocked, "launches wait %s after %d failure%s: %.80s",
+        snprintf(blocked, sizeof p->out->blocked, "launches wait %s after %d failure%s: %.240s",
                  as_time_text(g->launch.until - p->now, span, sizeof span), g->launch.fails,
                  g->launch.fails == 1 ? "" : "s", g->launch.why);
         due_at(p, g->launch.until);
@@ -601,7 +601,8 @@ static const struct instance *pick_victim(const struct planner *p)
 {
     const struct instance *best = NULL;
     for (const struct instance *i = p->g->instances; i; i = i->next)
-        if (i->state == INST_SERVING && !planned_already(p, i) && (!best || better_victim(p, i, best)))
+        if (i->state == INST_SERVING && !i->absent && !i->died && !planned_already(p, i) &&
+            (!best || better_victim(p, i, best)))
             best = i;
     return best;
 }
@@ -614,7 +615,8 @@ static int plan_cancel_pending(struct planner *p, int excess)
             excess--;
         }
     for (const struct instance *i = p->g->instances; i && excess > 0; i = i->next)
-        if ((i->state == INST_BOOTING || i->state == INST_JOINING) && !planned_already(p, i)) {
+        if ((i->state == INST_BOOTING || i->state == INST_JOINING) && !i->absent && !i->died &&
+            !planned_already(p, i)) {
             add(p, i->state == INST_JOINING ? STEP_DRAIN : STEP_LEAVE, i, "%d wanted", p->g->desired);
             excess--;
         }
@@ -658,17 +660,20 @@ static void count_hosts(struct planner *p)
 bool plan_group(const struct group *g, as_time now, struct plan *out)
 {
     struct planner p = { .g = g, .now = now, .out = out, .ok = true, .scaled = SIZE_MAX };
-    int live = 0;
+    int live = 0, dead = 0;
     out->count = 0;
     out->due = 0;
     out->blocked[0] = '\0';
     count_hosts(&p);
-    for (const struct instance *i = g->instances; i; i = i->next)
+    for (const struct instance *i = g->instances; i; i = i->next) {
         live += inst_live(i) && !lost_from_sight(&p, i);
+        dead += inst_live(i) && !i->doubted && (i->absent || i->died);
+    }
     if (g->decided && live < g->desired)
         plan_more(&p, g->desired - live);
-    else if (g->decided && live > g->desired)
-        plan_fewer(&p, live - g->desired);
+    else if (g->decided &&
+             live - dead > g->desired) /* the dead go anyway: nobody who works goes in their stead */
+        plan_fewer(&p, live - dead - g->desired);
     if (g->decided)
         plan_launches(&p);
     p.scaled = out->count;

@@ -46,7 +46,7 @@ struct plan {
     struct step *items;
     size_t count, cap;
     as_time due;           /* earliest time something of this group is due again                      */
-    char blocked[160];     /* why fewer launches than wanted were planned, or ""                      */
+    char blocked[320];     /* why fewer launches than wanted were planned, or ""                      */
 };
 
 const char *step_name(enum step_kind k);

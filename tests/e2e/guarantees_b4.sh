@@ -20,7 +20,7 @@ check G9_missing_image_is_said wait_for 30 "the failure" gf_has web hosts "image
 hold 2 6
 check G9_another_group_scales_meanwhile wait_group two 3
 wait_for 60 "three failures" eval '[ "$(gf web launch_failures_total)" = 3 ]' # the three of min, at once
-check_match G9_status_says_why_and_when_next "launches +(launches wait|no host can take one|one launch).*" "$(autoscale status)"
+check_match G9_status_says_why_and_when_next "blocked +(launches wait|no host can take one|one launch).*" "$(autoscale status)"
 check_match G9_status_counts_failures 'launch(es)? failed in a row, next try in [0-9.]+m?s: image' "$(autoscale status)"
 check_equal G9_status_exit_says_that_something_fails 2 "$(autoscale status >/dev/null; echo $?)"
 check_equal G9_nothing_is_left_of_failed_launches "" "$(containers_of web)"

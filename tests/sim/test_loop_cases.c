@@ -1,5 +1,6 @@
 /* The loop in corners where a guarantee was once lost: hosts that hang or die with most of a group, a balancer that
  * cannot be told anything, launches that vanish, a journal that fails while there is nothing to write, reloads. */
+#include "../../controller/loop/plan.h"
 #include "../../controller/loop/report.h"
 #include "simkit.h"
 
@@ -87,6 +88,37 @@ static void G9_launches_that_vanish_back_off(void **state)
     assert_true(web(&k)->launch.fails > 0);
     assert_true(sim_creates(k.sim) >= 7);
     assert_true(sim_creates(k.sim) <= 20);
+    kit_end(&k);
+}
+
+static int planned(const struct plan *p, enum step_kind kind)
+{
+    int n = 0;
+    for (size_t k = 0; k < p->count; k++)
+        n += p->items[k].kind == kind;
+    return n;
+}
+
+/* One fewer is wanted and one has just died: it is the one, and nobody who serves is drained beside it. */
+static void the_dead_are_not_too_many(void **state)
+{
+    (void)state;
+    struct kit k = { .load = 30 };
+    struct plan plan = { 0 };
+    kit_start(&k, web_10, &(struct sim_params){ .seed = 41 });
+    kit_run(&k, 30 * AS_SECOND);
+    struct group *g = web(&k);
+    assert_int_equal(g->desired, 3);
+    g->desired = 2;
+    assert_true(plan_group(g, sim_now(k.sim), &plan));
+    assert_int_equal(planned(&plan, STEP_DRAIN), 1);
+    g->instances->died = true;
+    assert_true(plan_group(g, sim_now(k.sim), &plan));
+    assert_int_equal(planned(&plan, STEP_DRAIN), 0);
+    assert_int_equal(planned(&plan, STEP_FAIL), 1);
+    g->instances->died = false;
+    g->desired = 3;
+    plan_fini(&plan);
     kit_end(&k);
 }
 
@@ -384,6 +416,7 @@ int main(void)
         cmocka_unit_test(G10_creates_lost_on_a_hung_host_are_made_elsewhere),
         cmocka_unit_test(G14_doubt_ends_when_a_dead_host_held_the_whole_group),
         cmocka_unit_test(G9_launches_that_vanish_back_off),
+        cmocka_unit_test(the_dead_are_not_too_many),
         cmocka_unit_test(G5_nothing_is_drained_that_the_balancer_cannot_be_told_of),
         cmocka_unit_test(G5_joining_waits_for_a_balancer_that_hangs),
         cmocka_unit_test(G5_a_drain_that_was_never_told_waits),

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Every example configuration passes `autoscale check` without a warning.
+# Every example configuration passes `autoscale check` without a warning, but for secrets that are not on this machine.
 set -u
 
 here=$(cd "$(dirname "$0")" && pwd)
@@ -12,7 +12,7 @@ cd "$root" || exit 1
 # what a policy_dir holds is read with the main file
 while read -r file; do
     answer=$("$BUILD/autoscale" check -c "$file" 2>&1)
-    if [ $? = 0 ] && ! grep -q 'warning:' <<<"$answer"; then
+    if [ $? = 0 ] && ! grep 'warning:' <<<"$answer" | grep -qv 'secret file .*: No such file'; then
         passed=$((passed + 1))
     else
         failed=$((failed + 1))

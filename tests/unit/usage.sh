@@ -102,6 +102,13 @@ answers a_byte_order_mark_is_named 1 'byte order mark' check -c "$work/bom.conf"
 sed "s|$work/autoscale.sock|$work/$(printf 'x%.0s' {1..120})|" "$work/good.conf" >"$work/long.conf"
 answers a_socket_path_that_cannot_work_is_an_error 1 'socket: the path of a Unix socket has at most 107 bytes' check -c "$work/long.conf"
 
+{ cat "$work/good.conf" && echo "sources = { db = { driver = \"redis\"; address = \"127.0.0.1:1\"; password_file = \"$work/pass\"; }; };"; } >"$work/secret.conf"
+answers a_secret_that_is_missing_is_warned_of 0 "warning: source 'db': password_file: secret file .*/pass: No such file" check -c "$work/secret.conf"
+echo x >"$work/pass" && chmod 644 "$work/pass"
+answers a_secret_that_others_can_read_is_warned_of 0 "warning: .* can be read by others: run chmod 600 " check -c "$work/secret.conf"
+chmod 600 "$work/pass"
+lacks a_good_secret_is_not_warned_of 'warning' check -c "$work/secret.conf"
+
 # --- no daemon --------------------------------------------------------------------------------------------
 answers status_without_a_daemon 1 'status: no autoscale is running on .*start it with' status -c "$work/good.conf"
 answers explain_without_daemon_and_journal 1 'explain: no daemon answers, and the journal .* cannot be reached' explain web -c "$work/good.conf"
