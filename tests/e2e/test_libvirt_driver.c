@@ -1,0 +1,422 @@
+/* The libvirt compute driver against a real, private libvirtd with QEMU's emulation and a guest that boots in
+ * seconds. Everything runs in namespaces of its own, so that no libvirt, bridge or domain of the machine is
+ * touched and all of it ends with this process, however it ends. Needs root, libvirt and QEMU; every test is
+ * skipped otherwise. Run from the top of the repository. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#include <arpa/inet.h>
+#include <libvirt/libvirt.h>
+#include <libvirt/virterror.h>
+#include <pthread.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mount.h>
+#include <sys/prctl.h>
+#include <sys/socket.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "autoscale/compute.h"
+
+extern const struct as_compute_driver as_compute_libvirt;
+
+#define LIB   "bash tests/e2e/lib/libvirtd.sh "
+#define QUIET "quiet console=ttyS0"
+
+static char dir[] = "/tmp/as-libvirt-XXXXXX";
+static char uri[128];
+static bool usable;
+
+/* --- helpers ------------------------------------------------------------------------------------------ */
+
+__attribute__((format(printf, 1, 2))) static int shell(const char *fmt, ...)
+{
+    char command[2048];
+    va_list ap;
+    va_start(ap, fmt);
+    vsnprintf(command, sizeof command, fmt, ap);
+    va_end(ap);
+    return system(command);
+}
+
+struct driver {
+    void *state;
+    struct as_settings *settings;
+    struct as_owner owner;
+    struct as_error err;
+};
+
+/* `more` overrides nothing: it only adds. */
+static struct driver open_as(const char *group, const char *cmdline, const char *more)
+{
+    char text[2048];
+    struct driver d = { .owner = { .controller = "test", .group = group } };
+    snprintf(text, sizeof text,
+             "pool=\"pool\"; memory=\"96MiB\"; port=8080; network=\"as-test\"; subnet=\"10.77.0.0/24\"; "
+             "bridge=\"astest0\";"
+             "forward=\"none\"; range=\"10.77.0.10-10.77.0.20\"; machine=\"q35\"; type=\"qemu\"; "
+             "kernel=\"%s/kernel\"; "
+             "initrd=\"%s/initrd\";"
+             "cmdline=\"%s\"; serial_log=\"%s/serial\"; cpu_overcommit=100; %s",
+             dir, dir, cmdline, dir, more);
+    d.state = calloc(1, as_compute_libvirt.state_size);
+    if (as_settings_parse(as_compute_libvirt.options, text, &d.settings, &d.err) != AS_OK ||
+        as_compute_libvirt.open(d.state, d.settings, &d.owner, uri, &d.err) != AS_OK)
+        fail_msg("open: %s", d.err.msg);
+    return d;
+}
+
+#define BASE "base=\"pool/base.qcow2\";"
+
+static void close_driver(struct driver *d)
+{
+    as_compute_libvirt.close(d->state);
+    as_settings_free(d->settings);
+    free(d->state);
+}
+
+static as_time in(as_time ms)
+{
+    return as_clock_monotonic() + ms;
+}
+
+static int create(struct driver *d, const char *id, struct as_instance *out)
+{
+    struct as_launch launch = { .id = id, .revision = "r1" };
+    d->err = (struct as_error){ 0 };
+    return as_compute_libvirt.create(d->state, in(60000), &launch, out, &d->err);
+}
+
+static int destroy(struct driver *d, const char *id)
+{
+    struct as_instance i = { 0 };
+    snprintf(i.id, sizeof i.id, "%s", id);
+    d->err = (struct as_error){ 0 };
+    return as_compute_libvirt.destroy(d->state, in(120000), &i, &d->err);
+}
+
+static int list(struct driver *d, struct as_instance *first, size_t *count)
+{
+    struct as_instances all = { .room = -1 };
+    int rc = as_compute_libvirt.list(d->state, in(30000), &all, &d->err);
+    if (rc == AS_OK && all.count && first)
+        *first = all.items[0];
+    if (count)
+        *count = all.count;
+    as_instances_fini(&all);
+    return rc;
+}
+
+#define assert_ok(d, rc)                                                                                     \
+    do {                                                                                                     \
+        if ((rc) != AS_OK)                                                                                   \
+            fail_msg("%s", (d).err.msg);                                                                     \
+    } while (0)
+
+static bool answers_once(const struct as_instance *i)
+{
+    struct sockaddr_in to = { .sin_family = AF_INET, .sin_port = htons(i->port) };
+    struct timeval patience = { .tv_sec = 2 };
+    char text[512] = "";
+    assert_int_equal(inet_pton(AF_INET, i->address, &to.sin_addr), 1);
+    int fd = socket(AF_INET, SOCK_STREAM, 0);
+    setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &patience, sizeof patience); /* of connect as well */
+    setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof patience);
+    if (connect(fd, (struct sockaddr *)&to, sizeof to) == 0 &&
+        send(fd, "GET / HTTP/1.0\r\n\r\n", 18, MSG_NOSIGNAL) == 18)
+        recv(fd, text, sizeof text - 1, MSG_WAITALL);
+    close(fd);
+    return strstr(text, " 200 ") != NULL;
+}
+
+static bool answers(const struct as_instance *i, as_time patience)
+{
+    for (as_time until = in(patience); as_clock_monotonic() < until; usleep(100000))
+        if (answers_once(i))
+            return true;
+    return false;
+}
+
+static bool exists(const char *fmt, const char *id)
+{
+    char path[256], name[192];
+    snprintf(name, sizeof name, fmt, id);
+    snprintf(path, sizeof path, "%s/%s", dir, name);
+    return access(path, F_OK) == 0;
+}
+
+#define DISK "pool/autoscale.test.%s.qcow2"
+
+static void signal_daemon(int number)
+{
+    char path[64], text[32] = "";
+    snprintf(path, sizeof path, "%s/pid", dir);
+    FILE *f = fopen(path, "r");
+    assert_non_null(f);
+    assert_non_null(fgets(text, sizeof text, f));
+    fclose(f);
+    assert_int_equal(kill((pid_t)strtol(text, NULL, 10), number), 0);
+}
+
+static void need_libvirt(void)
+{
+    if (!usable)
+        skip();
+}
+
+/* --- tests -------------------------------------------------------------------------------------------- */
+
+static void a_machine_boots_serves_sleeps_and_shuts_down(void **state)
+{
+    (void)state;
+    need_libvirt();
+    struct driver d = open_as("web", QUIET, BASE "stop_timeout=\"90s\";");
+    struct as_instance i = { 0 }, seen = { 0 };
+    size_t n = 0;
+    assert_ok(d, create(&d, "web-00000001", &i));
+    assert_int_equal(i.state, AS_RUN_RUNNING);
+    assert_true(exists(DISK, "web-00000001"));
+    if (!answers(&i, 180000)) {
+        shell("tail -n 20 %s/serial/web-00000001.log", dir);
+        fail_msg("%s:%d does not answer", i.address, i.port);
+    }
+    assert_ok(d, as_compute_libvirt.park(d.state, in(10000), &i, &d.err));
+    assert_ok(d, list(&d, &seen, &n));
+    assert_int_equal(n, 1);
+    assert_int_equal(seen.state, AS_RUN_PARKED);
+    assert_string_equal(seen.address, i.address);
+    assert_false(answers_once(&i));
+    assert_ok(d, as_compute_libvirt.unpark(d.state, in(10000), &i, &seen, &d.err));
+    assert_int_equal(seen.state, AS_RUN_RUNNING);
+    assert_true(answers(&i, 30000));
+    as_time before = as_clock_monotonic();
+    assert_ok(d, destroy(&d, "web-00000001"));
+    assert_true(as_clock_monotonic() - before < 80000); /* the guest did it, not the deadline */
+    assert_false(exists(DISK, "web-00000001"));
+    assert_true(exists("%s", "pool/base.qcow2"));
+    assert_ok(d, list(&d, NULL, &n));
+    assert_int_equal(n, 0);
+    close_driver(&d);
+}
+
+static void a_guest_that_does_not_listen_is_switched_off(void **state)
+{
+    (void)state;
+    need_libvirt();
+    struct driver d = open_as("deaf", QUIET " deaf", BASE "stop_timeout=\"1s\";");
+    struct as_instance i = { 0 };
+    size_t n = 9;
+    assert_ok(d, create(&d, "deaf-00000001", &i));
+    assert_ok(d, destroy(&d, "deaf-00000001"));
+    assert_ok(d, destroy(&d, "deaf-00000001"));
+    assert_ok(d, list(&d, NULL, &n));
+    assert_int_equal(n, 0);
+    assert_false(exists(DISK, "deaf-00000001"));
+    close_driver(&d);
+}
+
+static void a_killed_or_hung_daemon_is_found_again_with_its_machines(void **state)
+{
+    (void)state;
+    need_libvirt();
+    struct driver d = open_as("kill", QUIET, BASE "stop_timeout=\"0s\";");
+    struct as_instance i = { 0 }, seen = { 0 };
+    size_t n = 0;
+    assert_ok(d, create(&d, "kill-00000001", &i));
+    signal_daemon(SIGKILL);
+    assert_int_equal(list(&d, NULL, NULL), AS_EAGAIN);
+    assert_int_equal(create(&d, "kill-00000002", &seen), AS_EAGAIN);
+    assert_int_equal(shell(LIB "start %s", dir), 0);
+    assert_ok(d, list(&d, &seen, &n));
+    assert_int_equal(n, 1);
+    assert_string_equal(seen.id, "kill-00000001");
+    assert_string_equal(seen.address, i.address);
+    assert_int_equal(seen.state, AS_RUN_RUNNING);
+    signal_daemon(SIGSTOP);
+    as_time before = as_clock_monotonic();
+    assert_int_equal(list(&d, NULL, NULL), AS_EAGAIN);
+    as_time took = as_clock_monotonic() - before;
+    signal_daemon(SIGCONT);
+    assert_true(took < 25000);
+    assert_ok(d, list(&d, NULL, &n));
+    assert_int_equal(n, 1);
+    assert_ok(d, destroy(&d, "kill-00000001"));
+    close_driver(&d);
+}
+
+static void foreign_domains_and_volumes_are_left_alone(void **state)
+{
+    (void)state;
+    need_libvirt();
+    char xml[1024];
+    struct driver d = open_as("own", QUIET, BASE "stop_timeout=\"0s\";");
+    struct as_instance i = { 0 };
+    size_t n = 9;
+    virConnectPtr conn = virConnectOpen(uri);
+    assert_non_null(conn);
+    snprintf(
+        xml, sizeof xml,
+        "<domain type='qemu'><name>own-00000001</name><memory unit='MiB'>64</memory><os><type>hvm</type></os>"
+        "</domain>");
+    virDomainPtr dom = virDomainCreateXML(conn, xml, VIR_DOMAIN_START_PAUSED);
+    assert_non_null(dom);
+    assert_int_equal(shell("cp %s/pool/base.qcow2 %s/pool/autoscale.other.own-00000001.qcow2", dir, dir), 0);
+    assert_int_equal(create(&d, "own-00000001", &i), AS_EEXIST);
+    assert_int_equal(destroy(&d, "own-00000001"), AS_EEXIST);
+    assert_ok(d, list(&d, NULL, &n));
+    assert_int_equal(n, 0);
+    assert_int_equal(virDomainIsActive(dom), 1);
+    assert_true(exists("pool/autoscale.other.%s.qcow2", "own-00000001"));
+    assert_int_equal(virDomainDestroy(dom), 0);
+    virDomainFree(dom);
+    virConnectClose(conn);
+    close_driver(&d);
+}
+
+static void what_is_missing_is_named_and_leaves_nothing(void **state)
+{
+    (void)state;
+    need_libvirt();
+    struct as_instance i = { 0 };
+    struct driver d = open_as("none", QUIET, "base=\"pool/none.qcow2\"; stop_timeout=\"0s\";");
+    assert_int_equal(create(&d, "none-00000001", &i), AS_EINVAL);
+    assert_non_null(strstr(d.err.msg, "none.qcow2"));
+    close_driver(&d);
+    d = open_as("none", QUIET "\"; vcpus=4096; disk_bus=\"sata",
+                BASE "stop_timeout=\"0s\";"); /* QEMU refuses */
+    assert_int_not_equal(create(&d, "none-00000001", &i), AS_OK);
+    assert_int_not_equal(d.err.rc, AS_EUNKNOWN);
+    assert_false(exists(DISK, "none-00000001"));
+    virConnectPtr conn = virConnectOpen(uri);
+    virNetworkPtr net = virNetworkLookupByName(conn, "as-test");
+    char *xml = net ? virNetworkGetXMLDesc(net, 0) : NULL;
+    assert_non_null(xml);
+    assert_null(strstr(xml, "none-00000001"));
+    free(xml);
+    virNetworkFree(net);
+    virConnectClose(conn);
+    close_driver(&d);
+}
+
+struct launching {
+    struct driver *d;
+    char id[AS_ID_MAX];
+    struct as_instance out;
+    struct as_error err;
+    int rc;
+};
+
+static void *launch_one(void *data)
+{
+    struct launching *l = data;
+    struct as_launch launch = { .id = l->id, .revision = "r1" };
+    l->rc = as_compute_libvirt.create(l->d->state, in(120000), &launch, &l->out, &l->err);
+    return NULL;
+}
+
+static void launches_at_the_same_time_get_addresses_of_their_own(void **state)
+{
+    (void)state;
+    need_libvirt();
+    struct driver d = open_as("par", QUIET, BASE "stop_timeout=\"0s\";");
+    struct launching l[3] = { 0 };
+    pthread_t thread[3];
+    size_t n = 0;
+    for (int k = 0; k < 3; k++) {
+        l[k].d = &d;
+        snprintf(l[k].id, sizeof l[k].id, "par-0000000%d", k);
+        assert_int_equal(pthread_create(&thread[k], NULL, launch_one, &l[k]), 0);
+    }
+    for (int k = 0; k < 3; k++)
+        pthread_join(thread[k], NULL);
+    for (int k = 0; k < 3; k++) {
+        if (l[k].rc != AS_OK)
+            fail_msg("%s: %s", l[k].id, l[k].err.msg);
+        assert_string_not_equal(l[k].out.address, l[(k + 1) % 3].out.address);
+    }
+    assert_ok(d, list(&d, NULL, &n));
+    assert_int_equal(n, 3);
+    for (int k = 0; k < 3; k++)
+        assert_ok(d, destroy(&d, l[k].id));
+    close_driver(&d);
+}
+
+/* --- the world ---------------------------------------------------------------------------------------- */
+
+static int set_up(void **state)
+{
+    (void)state;
+    if (!usable)
+        return 0;
+    snprintf(uri, sizeof uri, "qemu+unix:///system?socket=%s/run/libvirt-sock", dir);
+    return shell("PATH=$PATH:/sbin:/usr/sbin; ip link set lo up") != 0 || shell(LIB "start %s", dir) != 0 ||
+           shell(LIB "guest %s", dir) != 0 || shell(LIB "base %s >/dev/null", dir) != 0;
+}
+
+static int test_all(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(a_machine_boots_serves_sleeps_and_shuts_down),
+        cmocka_unit_test(a_guest_that_does_not_listen_is_switched_off),
+        cmocka_unit_test(a_killed_or_hung_daemon_is_found_again_with_its_machines),
+        cmocka_unit_test(foreign_domains_and_volumes_are_left_alone),
+        cmocka_unit_test(what_is_missing_is_named_and_leaves_nothing),
+        cmocka_unit_test(launches_at_the_same_time_get_addresses_of_their_own),
+    };
+    return cmocka_run_group_tests(tests, set_up, NULL);
+}
+
+/* The exit status of this child; whatever else ends meanwhile is buried, or libvirt would wait for it. */
+static int wait_for_child(pid_t child)
+{
+    int status = 0;
+    pid_t pid = 0;
+    while (pid != child && child > 0)
+        if ((pid = wait(&status)) < 0)
+            return 1;
+    return child > 0 && WIFEXITED(status) ? WEXITSTATUS(status) : 1;
+}
+
+/* The first process of the namespaces: with it everything in them ends. */
+static int run_first(void)
+{
+    if (prctl(PR_SET_PDEATHSIG, SIGKILL) != 0 || mount("none", "/", NULL, MS_REC | MS_PRIVATE, NULL) != 0 ||
+        mount("proc", "/proc", "proc", 0, NULL) != 0)
+        return 1;
+    pid_t pid = fork();
+    return pid == 0 ? test_all() : wait_for_child(pid);
+}
+
+static int run_inside(void)
+{
+    if (prctl(PR_SET_PDEATHSIG, SIGKILL) != 0 || unshare(CLONE_NEWNET | CLONE_NEWNS | CLONE_NEWPID) != 0)
+        return 1;
+    pid_t pid = fork();
+    return pid == 0 ? run_first() : wait_for_child(pid);
+}
+
+int main(void)
+{
+    usable = geteuid() == 0 && system("test -z \"$(" LIB "missing)\"") == 0;
+    if (!usable) {
+        shell("echo \"libvirt is not tested: $([ $(id -u) = 0 ] && " LIB
+              "missing | tr '\\n' ';' || echo needs root)\"");
+        return test_all();
+    }
+    if (!mkdtemp(dir))
+        return 1;
+    pid_t pid = fork();
+    if (pid == 0)
+        return run_inside();
+    int status = wait_for_child(pid);
+    shell("rm -rf %s", dir);
+    return status;
+}
