@@ -182,13 +182,13 @@ static bool next_window(struct floor_policy *p, int64_t t)
     return p->has_next;
 }
 
-/* Seconds before the start of `w` at which to begin: what a launch takes, and the tick in which it is noticed. */
+/* Seconds before the start of `w` at which to begin: what a launch takes, or parked ones to come back, and the tick in which it is noticed. */
 static int64_t early_by(const struct floor_policy *p, const struct as_view *view,
                         const struct schedule_window *w)
 {
     if (!p->ready || view->lead <= 0)
         return 0;
-    int64_t by = (view->lead + view->interval + 999) / 1000;
+    int64_t by = (as_view_lead(view, p->count) + view->interval + 999) / 1000;
     return p->early.start == w->start && p->early.by > by ? p->early.by : by;
 }
 

@@ -283,16 +283,29 @@ void print_shadows(FILE *out, const cJSON *d)
                 answer_num(x, "instance_hours"), answer_num(x, "missed_minutes"));
 }
 
+static void print_leads(FILE *out, const cJSON *d)
+{
+    char one[32], two[32];
+    fprintf(out, "  lead       a parked one serves after %s, a new one after %s\n",
+            as_time_text((as_time)answer_num(d, "unpark_lead_ms"), one, sizeof one),
+            as_time_text((as_time)answer_num(d, "lead_ms"), two, sizeof two));
+}
+
 void print_decision(FILE *out, const cJSON *d)
 {
     char span[32];
     const cJSON *x;
     fprintf(out, "group %s, decided %s\n", answer_str(d, "group"), answer_str(d, "time"));
     fprintf(out, "  %s%s%s\n", colour(out, "\033[1m"), answer_str(d, "summary"), colour(out, "\033[0m"));
-    fprintf(out,
-            "  counts     wanted until now %d, serving %d, on the way %d, footprint %d (min %d, max %d)\n",
-            (int)answer_num(d, "current"), (int)answer_num(d, "serving"), (int)answer_num(d, "pending"),
+    int parked = (int)answer_num(d, "parked");
+    fprintf(out, "  counts     wanted until now %d, serving %d, ", (int)answer_num(d, "current"),
+            (int)answer_num(d, "serving"));
+    if (parked > 0)
+        fprintf(out, "parked %d, ", parked);
+    fprintf(out, "on the way %d, footprint %d (min %d, max %d)\n", (int)answer_num(d, "pending"),
             (int)answer_num(d, "footprint"), (int)answer_num(d, "min"), (int)answer_num(d, "max"));
+    if (parked > 0)
+        print_leads(out, d);
     fprintf(out, "  proposals\n");
     if (cJSON_GetArraySize(cJSON_GetObjectItemCaseSensitive(d, "proposals")) == 0)
         fprintf(out, "    none: the group has no policies\n");

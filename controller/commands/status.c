@@ -94,6 +94,8 @@ static bool print_group(const cJSON *g)
     bool bad = *answer_str(g, "doubt") || *answer_str(g, "blocked") || answer_num(g, "launch_failures") > 0;
     printf("group %s%s%s: wanted %d, serving %d", colour(stdout, "\033[1m"), answer_str(g, "name"),
            colour(stdout, "\033[0m"), (int)answer_num(g, "wanted"), (int)answer_num(g, "serving"));
+    if (answer_num(g, "standby") > 0 || answer_num(g, "parked") > 0)
+        printf(", parked %d of %d", (int)answer_num(g, "parked"), (int)answer_num(g, "standby"));
     static const char *const counts[] = { "pending", "draining", "failed" };
     for (size_t k = 0; k < 3; k++)
         if (answer_num(g, counts[k]) > 0)

@@ -54,6 +54,8 @@ struct cfg_health {
     int rise, fall;            /* default 2, 3 */
 };
 
+enum cfg_park { CFG_PARK_NONE, CFG_PARK_SUSPEND, CFG_PARK_SAVE };
+
 struct cfg_compute {
     const struct as_compute_driver *driver;
     struct as_settings *settings;
@@ -62,6 +64,8 @@ struct cfg_compute {
     int launches;           /* parallel launches per host, default 4 */
     as_time timeout;        /* of a create; default 60s */
     as_time keep_failed;    /* default 0s: destroyed at once */
+    enum cfg_park park;     /* default none */
+    int standby;            /* parked instances to keep; 0 when park is none */
     char revision[CFG_REVISION_MAX]; /* hash of the template options (not endpoints, limits) */
 };
 
@@ -143,6 +147,8 @@ struct cfg_place config_place(const struct as_settings *s, const char *option);
 /* The metric "source[.object].series" split into source and the rest. False when malformed. Pure syntax. */
 bool config_metric_split(const char *metric, char source[AS_NAME_MAX], char object[AS_NAME_MAX],
                          char series[AS_NAME_MAX]);
+
+const char *config_park_name(enum cfg_park park);
 
 /* One line per difference, for the log and `autoscale reload`: "group 'web': max 20 -> 30",
  * "policy 'web-load': per_instance 40 -> 50", "source 'db' added". */

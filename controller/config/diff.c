@@ -190,6 +190,8 @@ static void diff_compute(struct differ *d, const char *group, const struct cfg_c
     diff_int(d, where, "launches", a->launches, b->launches);
     diff_ms(d, where, "timeout", a->timeout, b->timeout);
     diff_ms(d, where, "keep_failed", a->keep_failed, b->keep_failed);
+    diff_text(d, where, "park", config_park_name(a->park), config_park_name(b->park));
+    diff_int(d, where, "standby", a->standby, b->standby);
     if (a->driver == b->driver)
         diff_settings(d, where, a->settings, b->settings);
     else

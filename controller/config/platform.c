@@ -79,6 +79,43 @@ static int compute_try(struct loader *l, const struct cfg_group *g, const char *
     return rc;
 }
 
+const char *config_park_name(enum cfg_park park)
+{
+    static const char *const names[] = { "none", "suspend", "save" };
+    return (unsigned)park < sizeof names / sizeof *names ? names[park] : "?";
+}
+
+static enum cfg_park park_of(const char *name)
+{
+    return strcmp(name, "save") == 0      ? CFG_PARK_SAVE
+           : strcmp(name, "suspend") == 0 ? CFG_PARK_SUSPEND
+                                          : CFG_PARK_NONE;
+}
+
+/* Refuses standby that could never be. */
+static void take_standby(struct loader *l, struct cfg_group *g, const config_setting_t *node,
+                         const char *where, const struct as_settings *s)
+{
+    struct cfg_compute *c = &g->compute;
+    const struct as_compute_driver *d = c->driver;
+    bool suspends = d->park && d->unpark, saves = d->save && d->unpark;
+    c->park = park_of(as_settings_str(s, "park"));
+    c->standby = (int)as_settings_int(s, "standby");
+    if ((c->park == CFG_PARK_SUSPEND && !suspends) || (c->park == CFG_PARK_SAVE && !saves))
+        block_error(l, node, "%spark: compute driver %s cannot %s an instance; write park = \"%s\"", where,
+                    d->name, c->park == CFG_PARK_SAVE ? "save" : "suspend",
+                    c->park == CFG_PARK_SAVE && suspends ? "suspend" : "none");
+    if (c->standby > 0 && c->park == CFG_PARK_NONE)
+        block_error(l, node, "%sstandby: %d instances cannot be kept with park = \"none\"; %s", where,
+                    c->standby,
+                    suspends ? "write park = \"suspend\"" : "this driver has no warm standby, leave it out");
+    if (c->standby > 0 && g->min <= g->max && c->standby > g->max - g->min)
+        block_error(
+            l, node,
+            "%sstandby: min = %d that serve and %d parked ones are more than max = %d, which counts both",
+            where, g->min, c->standby, g->max);
+}
+
 static int compute_finish(struct loader *l, struct cfg_group *g, const char *where)
 {
     struct cfg_compute *c = &g->compute;
@@ -87,9 +124,10 @@ static int compute_finish(struct loader *l, struct cfg_group *g, const char *whe
         return AS_ENOMEM;
     make_revision(template, c->revision);
     free(template);
-    g->canon_compute = with_common(own_canon(c->driver->name, c->settings, NULL),
-                                   "launches = %d\ntimeout = %lld\nkeep_failed = %lld\n", c->launches,
-                                   (long long)c->timeout, (long long)c->keep_failed);
+    g->canon_compute =
+        with_common(own_canon(c->driver->name, c->settings, NULL),
+                    "launches = %d\ntimeout = %lld\nkeep_failed = %lld\npark = %s %d\n", c->launches,
+                    (long long)c->timeout, (long long)c->keep_failed, config_park_name(c->park), c->standby);
     if (!g->canon_compute)
         return AS_ENOMEM;
     int rc = block_endpoints(l, c->settings, where, c->driver->endpoints, "local", &c->endpoints,
@@ -114,6 +152,7 @@ int config_load_compute(struct loader *l, struct cfg_group *g, const config_sett
         c->launches = (int)as_settings_int(parts[0], "launches");
         c->timeout = as_settings_ms(parts[0], "timeout");
         c->keep_failed = as_settings_ms(parts[0], "keep_failed");
+        take_standby(l, g, node, where, parts[0]);
         rc = compute_finish(l, g, where);
     }
     as_settings_free(parts[0]);

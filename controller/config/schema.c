@@ -69,6 +69,8 @@ const struct as_option schema_source[] = {
     { 0 },
 };
 
+static const char *const parkings[] = { "none", "suspend", "save", NULL };
+
 const struct as_option schema_compute[] = {
     { .name = "driver",
       .type = AS_OPT_STRING,
@@ -93,6 +95,19 @@ const struct as_option schema_compute[] = {
       .max = DAY(30),
       .help = "how long an instance that failed is kept for inspection before it is destroyed; it counts "
               "towards max meanwhile" },
+    { .name = "park",
+      .type = AS_OPT_CHOICE,
+      .def = "none",
+      .choices = parkings,
+      .help = "what becomes of an instance in warm standby: suspend keeps its memory where it is, save puts "
+              "it on the host's disk; none: there is no standby" },
+    { .name = "standby",
+      .type = AS_OPT_INT,
+      .def = "0",
+      .min = 0,
+      .max = 1000,
+      .help = "how many parked instances are kept beside those that serve, as far as max leaves room for "
+              "both; growth takes them before anything new is created" },
     { 0 },
 };
 

@@ -206,7 +206,7 @@ int journal_launch_seconds(struct journal *j, const char *group, double *out, in
 {
     struct launches l = { out, 0 };
     const struct reader r = { .sql = "SELECT max(serving_wall - wanted_wall, 0) FROM instance"
-                                     " WHERE grp = ?1 AND serving_wall > 0"
+                                     " WHERE grp = ?1 AND serving_wall > 0 AND serving_wall <> wanted_wall"
                                      " ORDER BY serving_wall DESC LIMIT ?2",
                               .row = launch_row,
                               .arg = &l };

@@ -7,6 +7,7 @@
 #include "act.h"
 
 #define BACKOFF_FIRST (5 * AS_SECOND)
+#define UNPARK_TRIES  3
 #define RETRY_FIRST   (1 * AS_SECOND)
 #define RETRY_MOST    (30 * AS_SECOND)
 
@@ -100,6 +101,40 @@ static void destroy(struct instance *i)
     engine_submit(g->engine, op);
 }
 
+static void switch_over(struct instance *i, enum op_kind kind)
+{
+    struct group *g = i->group;
+    struct op *op = instance_op(i, kind, g->cfg->compute.timeout);
+    if (!op)
+        return;
+    i->busy = true;
+    op->port = g->hosts[i->host].port;
+    op->index = i->host;
+    identify(&op->target, i);
+    engine_submit(g->engine, op);
+}
+
+/* The state first: whoever finds it in the journal goes on from there, whether or not the host was told. */
+static void park(struct instance *i, const char *why)
+{
+    if (i->state != INST_PARKED)
+        instance_move(i, INST_PARKED, "%s", why);
+    switch_over(i, OP_PARK);
+}
+
+static void unpark(struct instance *i, const char *why)
+{
+    struct group *g = i->group;
+    if (i->state == INST_PARKED) {
+        instance_move(i, INST_BOOTING, "unparked on %s: %s", i->host_name, why);
+        i->warm = true;
+        i->wanted_at = g->engine->now;
+        i->passes = i->misses = 0;
+        g->unparks++;
+    }
+    switch_over(i, OP_UNPARK);
+}
+
 static void tell_pool(struct instance *i, enum op_kind kind, const struct step *s)
 {
     struct group *g = i->group;
@@ -163,8 +198,11 @@ static void act_on(struct group *g, const struct step *s)
         tell_pool(i, OP_WEIGHT, s);
         break;
     case STEP_DRAIN: instance_move(i, INST_DRAINING, "%s", s->why); break;
+    case STEP_PARK: park(i, s->why); break;
+    case STEP_UNPARK: unpark(i, s->why); break;
     case STEP_LEAVE:
         i->force = s->force;
+        i->fit = i->state == INST_DRAINING && !i->absent && !i->died && i->misses == 0;
         instance_move(i, INST_LEAVING, "%s", s->why);
         break;
     case STEP_REMOVE: instance_move(i, INST_DESTROYING, "%s", s->why); break;
@@ -189,6 +227,7 @@ static void created_ok(struct group *g, struct instance *i, const struct op *op)
     i->passes = i->misses = 0;
     i->next_probe = g->engine->now;
     i->listed = true;
+    i->parked = false;
     backoff_clear(&g->hosts[op->index].launch);
     instance_move(i, INST_BOOTING, "created on %s as %s:%u", i->host_name, i->address, i->port);
 }
@@ -251,6 +290,68 @@ void act_destroyed(struct group *g, struct op *op)
     log_warning(g->cfg->name, "instance %s: destroy on %s: %s (%s); next try in %s", i->id, i->host_name,
                 op->err.msg, as_rc_name(op->rc),
                 as_time_text(i->retry_at - g->engine->now, span, sizeof span));
+}
+
+/* It may have happened, or it did not and may be tried again. */
+static bool worth_another_try(enum as_rc rc)
+{
+    return rc == AS_EAGAIN || rc == AS_EUNKNOWN || rc == AS_EPROTO || rc == AS_ENOMEM || rc == AS_EFULL;
+}
+
+/* What both have in common. True: it is as it was asked to be, and nothing is left to do. */
+static bool switched(struct group *g, const struct op *op)
+{
+    struct instance *i = op->inst;
+    i->busy = false;
+    i->compute_done = g->engine->now;
+    if (op->rc == AS_OK)
+        return true;
+    g->hosts[op->index].next_list = g->engine->now;   /* see what became of it */
+    if (op->rc == AS_ENOENT || op->rc == AS_EEXIST) { /* gone, or not ours: nothing of ours has its name */
+        i->absent = true;
+        return false;
+    }
+    char span[32];
+    i->retry_at = g->engine->now + retry_delay(++i->fails);
+    log_warning(g->cfg->name, "instance %s: %s on %s: %s (%s)%s%s", i->id, op_name(op->kind), i->host_name,
+                op->err.msg, as_rc_name(op->rc), worth_another_try(op->rc) ? "; next try in " : "",
+                worth_another_try(op->rc) ? as_time_text(i->retry_at - g->engine->now, span, sizeof span)
+                                          : "");
+    return false;
+}
+
+void act_parked(struct group *g, struct op *op)
+{
+    struct instance *i = op->inst;
+    if (switched(g, op)) {
+        i->parked = true;
+        return;
+    }
+    if (i->state != INST_PARKED || i->absent || worth_another_try(op->rc))
+        return;
+    backoff_fail(&g->refill, g->engine->now, i->since, op->err.msg);
+    i->force = true;
+    instance_move(i, INST_LEAVING, "it cannot be parked: %s", op->err.msg);
+}
+
+void act_unparked(struct group *g, struct op *op)
+{
+    struct instance *i = op->inst;
+    i->parked =
+        !switched(g, op) && !i->absent; /* not known to run is parked, until its host says otherwise */
+    if (!i->parked && !i->absent) {
+        if (op->created.address[0] && op->created.port) {
+            snprintf(i->address, sizeof i->address, "%s", op->created.address);
+            i->port = op->created.port;
+            i->dirty = true;
+            group_rows_changed(g);
+        }
+        i->listed = true;
+        i->passes = i->misses = 0;
+        i->next_probe = g->engine->now;
+    } else if (i->state == INST_BOOTING && !i->absent &&
+               (!worth_another_try(op->rc) || i->fails >= UNPARK_TRIES))
+        instance_move(i, INST_FAILED, "it could not be unparked: %s", op->err.msg);
 }
 
 void act_balanced(struct group *g, struct op *op)

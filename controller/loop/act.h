@@ -7,6 +7,8 @@
 void act_on_plan(struct group *g, const struct plan *p);
 void act_created(struct group *g, struct op *op);   /* OP_CREATE came back  */
 void act_destroyed(struct group *g, struct op *op); /* OP_DESTROY came back */
+void act_parked(struct group *g, struct op *op);    /* OP_PARK came back    */
+void act_unparked(struct group *g, struct op *op);  /* OP_UNPARK came back  */
 void act_balanced(struct group *g, struct op *op);  /* what a balancer was told came back */
 
 /* After so many failures in a row the breaker is open: one probe at a time until one succeeds. */

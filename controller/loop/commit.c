@@ -110,6 +110,12 @@ static int write_group(struct engine *e, struct group *g, struct as_error *err)
         snprintf(value, sizeof value, "%d", g->desired);
         rc = journal_set(e->journal, key, value, err);
     }
+    if (rc == AS_OK && g->unpark_lead_dirty) {
+        char key[AS_NAME_MAX + 16], value[24];
+        snprintf(key, sizeof key, "unpark-ms/%s", g->cfg->name);
+        snprintf(value, sizeof value, "%lld", (long long)group_unpark_lead(g));
+        rc = journal_set(e->journal, key, value, err);
+    }
     return rc;
 }
 
@@ -188,7 +194,7 @@ static void written(struct engine *e)
     for (struct group *g = e->rows_dirty ? e->groups : NULL; g; g = g->next) {
         if (!g->rows_dirty)
             continue;
-        g->rows_dirty = g->desired_dirty = false;
+        g->rows_dirty = g->desired_dirty = g->unpark_lead_dirty = false;
         for (struct instance *i = g->instances; i; i = i->next)
             i->dirty = false;
     }
@@ -267,6 +273,7 @@ static int take_row(void *arg, const struct journal_instance *row)
     i->serving_wall = row->serving_wall;
     i->port = (uint16_t)row->port;
     i->force = i->state == INST_LEAVING && row->serving_wall == 0;
+    i->warm = i->state == INST_BOOTING && row->serving_wall != 0;
     snprintf(i->host_name, sizeof i->host_name, "%s", row->host);
     snprintf(i->address, sizeof i->address, "%s", row->address);
     snprintf(i->revision, sizeof i->revision, "%s", row->revision);
@@ -340,6 +347,22 @@ void group_learn(struct group *g)
     }
 }
 
+static int load_leads(struct group *g, struct as_error *err)
+{
+    struct leads *l = &g->lead;
+    int most = sizeof l->s / sizeof *l->s,
+        n = journal_launch_seconds(g->engine->journal, g->cfg->name, l->s, most);
+    char key[AS_NAME_MAX + 16], *value = NULL;
+    l->count = n > 0 ? n : 0;
+    l->next = l->count % most;
+    snprintf(key, sizeof key, "unpark-ms/%s", g->cfg->name);
+    int rc = journal_get(g->engine->journal, key, &value, err);
+    if (rc == AS_OK && value && atoll(value) > 0)
+        leads_add(&g->unpark_lead, (double)atoll(value) / 1000.0);
+    free(value);
+    return rc;
+}
+
 int group_load(struct group *g, struct as_error *err)
 {
     struct journal *j = g->engine->journal;
@@ -355,12 +378,7 @@ int group_load(struct group *g, struct as_error *err)
         return rc;
     g->desired = value ? atoi(value) : -1;
     free(value);
-    g->lead_count =
-        journal_launch_seconds(j, g->cfg->name, g->lead_s, (int)(sizeof g->lead_s / sizeof *g->lead_s));
-    if (g->lead_count < 0)
-        g->lead_count = 0;
-    g->lead_next = g->lead_count % (int)(sizeof g->lead_s / sizeof *g->lead_s);
-    return AS_OK;
+    return load_leads(g, err);
 }
 
 int engine_load(struct engine *e, struct as_error *err)

@@ -369,6 +369,9 @@ void decide(const struct decide_in *in, struct damper *d, struct decision *out)
     out->current = in->current;
     out->serving = in->serving;
     out->pending = in->pending;
+    out->parked = in->parked;
+    out->lead = in->lead;
+    out->unpark_lead = in->unpark_lead;
     out->footprint = in->footprint;
     out->next_change = 0;
     int n = merge(in, out);

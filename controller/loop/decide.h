@@ -35,7 +35,8 @@ struct decision {
     int64_t wall;
     int min, max;                 /* of the group                                                    */
     int current;                  /* desired count until now                                         */
-    int serving, pending, footprint;
+    int serving, pending, parked, footprint;
+    as_time lead, unpark_lead;    /* until a new instance serves, until a parked one does            */
     struct proposal_record *proposals;
     size_t proposal_count;
     struct stage_record stages[STAGES];
@@ -66,10 +67,10 @@ struct decide_in {
     const struct cfg_group *group;
     as_time now;
     int64_t now_wall;
-    as_time interval, lead;
-    int current, serving, pending, footprint;
+    as_time interval, lead, unpark_lead;
+    int current, serving, pending, parked, footprint; /* parked: ready to come back                  */
     as_time pending_since;        /* of the oldest instance on its way, 0 none                       */
-    int room;                     /* how many more the hosts can take, -1 not known                  */
+    int room;                     /* how many more the hosts can take, the parked ones among them; -1 not known */
     bool (*sustains)(void *arg, int count); /* would this count ask at once for more? not: true       */
     void *arg;
 };

@@ -97,6 +97,11 @@ struct backoff {            /* 5 s doubling to 5 min; after it one probe        
     char why[256]; /* whole: the cause often stands at its end                            */
 };
 
+struct leads {              /* newest measured times from a decision to a serving instance          */
+    double s[64];
+    int count, next;
+};
+
 #define HOSTS_MOST 256      /* of a group, since the start                                          */
 
 struct host {               /* one compute endpoint of a group                                      */
@@ -201,14 +206,16 @@ struct group {
     as_time doubt_since;    /* many look dead at once: hold; 0 no                                   */
     int doubted;
     char doubt[160];
-    double lead_s[64];      /* newest measured launches                                             */
-    int lead_count, lead_next;
+    struct leads lead, unpark_lead; /* of new instances, of parked ones                             */
+    bool unpark_lead_dirty; /* differs from the journal                                             */
+    struct backoff unpark;  /* parked ones that do not come back: new ones are made meanwhile       */
+    struct backoff refill;  /* parked ones that die: the pool is not filled meanwhile               */
     char blocked[320];      /* why fewer launches than wanted, or ""                                */
     char outcome[256];      /* of the newest journalled decision                                    */
     as_time outcome_at;     /* when it was last written                                              */
     char said[256];         /* what the log was last told                                           */
     uint32_t dry_said;      /* mark of the steps a dry run has last told of; 0 none yet             */
-    uint64_t moves, launches, launch_failures, scale_outs, scale_ins;
+    uint64_t moves, launches, launch_failures, scale_outs, scale_ins, parks, unparks, unpark_failures;
 };
 
 struct event {              /* waits for the turn's transaction                                     */
@@ -330,7 +337,10 @@ bool group_observed(const struct group *g);
 const struct pool *group_refused(const struct group *g); /* a balancer that cannot be driven, or NULL  */
 int group_footprint(const struct group *g);
 int group_serving(const struct group *g);
+int group_pending(const struct group *g); /* on their way to serve; those made for the pool are not    */
 as_time group_lead(const struct group *g);
+as_time group_unpark_lead(const struct group *g); /* until one was measured, that of a new instance      */
+void leads_add(struct leads *l, double seconds);
 bool instance_serves(const struct group *g, const struct instance *i);
 bool pool_in_use(const struct pool *p); /* named by the configuration                               */
 

@@ -8,6 +8,7 @@
 #include "../runtime/log.h"
 #include "engine.h"
 #include "report.h"
+#include "standby.h"
 
 #define REPEAT_EVERY AS_MINUTE /* an unchanged decision is noted in the journal so often */
 
@@ -46,14 +47,35 @@ int group_footprint(const struct group *g)
     return n;
 }
 
-/* P95 of the measured launches, nearest rank: only the few largest of at most 64 need sorting. */
-as_time group_lead(const struct group *g)
+int group_pending(const struct group *g)
 {
-    double v[sizeof g->lead_s / sizeof *g->lead_s];
-    int n = g->lead_count, above = n - (95 * n + 99) / 100; /* launches that took longer */
+    int pending = 0, live = 0, fresh = 0;
+    for (const struct instance *i = g->instances; i; i = i->next) {
+        pending += inst_pending(i);
+        live += inst_live(i);
+        fresh += standby_fresh(i);
+    }
+    if (!standby_wanted(g) || live <= g->desired)
+        return pending;
+    return pending - (live - g->desired < fresh ? live - g->desired : fresh);
+}
+
+void leads_add(struct leads *l, double seconds)
+{
+    int most = sizeof l->s / sizeof *l->s;
+    l->s[l->next] = seconds;
+    l->next = (l->next + 1) % most;
+    l->count += l->count < most;
+}
+
+/* P95 of what was measured, nearest rank: only the few largest of at most 64 need sorting. */
+static as_time leads_p95(const struct leads *l, as_time none)
+{
+    double v[sizeof l->s / sizeof *l->s];
+    int n = l->count, above = n - (95 * n + 99) / 100; /* those that took longer */
     if (n == 0)
-        return g->cfg->lead;
-    memcpy(v, g->lead_s, (size_t)n * sizeof *v);
+        return none;
+    memcpy(v, l->s, (size_t)n * sizeof *v);
     for (int k = 0; k <= above; k++)
         for (int i = k + 1; i < n; i++)
             if (v[i] > v[k]) {
@@ -62,6 +84,16 @@ as_time group_lead(const struct group *g)
                 v[k] = larger;
             }
     return (as_time)(v[above] * 1000.0);
+}
+
+as_time group_lead(const struct group *g)
+{
+    return leads_p95(&g->lead, g->cfg->lead);
+}
+
+as_time group_unpark_lead(const struct group *g)
+{
+    return leads_p95(&g->unpark_lead, group_lead(g));
 }
 
 bool group_observed(const struct group *g)
@@ -180,19 +212,18 @@ static void count_group(const struct group *g, struct decide_in *in)
 {
     in->serving = group_serving(g);
     in->footprint = group_footprint(g);
-    in->pending = 0;
+    in->parked = standby_usable_count(g);
+    in->pending = group_pending(g);
     in->pending_since = 0;
-    for (const struct instance *i = g->instances; i; i = i->next)
-        if (inst_pending(i)) {
-            in->pending++;
-            if (i->wanted_at && (!in->pending_since || i->wanted_at < in->pending_since))
-                in->pending_since = i->wanted_at;
-        }
+    for (const struct instance *i = g->instances; i && in->pending; i = i->next)
+        if (inst_pending(i) && i->wanted_at && (!in->pending_since || i->wanted_at < in->pending_since))
+            in->pending_since = i->wanted_at;
 }
 
+/* A parked one needs no more room than it has. */
 static int group_room(const struct group *g)
 {
-    int room = 0;
+    int room = standby_usable_count(g);
     for (size_t k = 0; k < g->host_count; k++) {
         if (g->hosts[k].retired || g->hosts[k].listed_at == 0)
             continue;
@@ -285,6 +316,7 @@ void group_decide(struct group *g)
                             .now_wall = e->wall,
                             .interval = e->cfg->interval,
                             .lead = group_lead(g),
+                            .unpark_lead = group_unpark_lead(g),
                             .current = g->desired,
                             .room = group_room(g) };
     count_group(g, &in);
@@ -292,6 +324,8 @@ void group_decide(struct group *g)
                             .now_wall = e->wall,
                             .interval = in.interval,
                             .lead = in.lead,
+                            .unpark_lead = in.unpark_lead,
+                            .parked = in.parked,
                             .min = g->cfg->min,
                             .max = g->cfg->max,
                             .current = g->desired,

@@ -56,13 +56,63 @@ void instance_free(struct instance *i)
 
 static void measure_launch(struct group *g, struct instance *i)
 {
-    if (i->serving_wall || i->wanted_at == 0)
+    double seconds = (double)(g->engine->now - i->wanted_at) / 1000.0;
+    if (i->wanted_at == 0)
         return;
-    i->serving_wall = g->engine->wall;
-    g->lead_s[g->lead_next] = (double)(g->engine->now - i->wanted_at) / 1000.0;
-    g->lead_next = (g->lead_next + 1) % (int)(sizeof g->lead_s / sizeof *g->lead_s);
-    if (g->lead_count < (int)(sizeof g->lead_s / sizeof *g->lead_s))
-        g->lead_count++;
+    if (i->warm) {
+        leads_add(&g->unpark_lead, seconds);
+        g->unpark_lead_dirty = true;
+        group_rows_changed(g);
+    } else if (!i->serving_wall) {
+        i->serving_wall = g->engine->wall;
+        leads_add(&g->lead, seconds);
+    }
+}
+
+static void note_serving(struct group *g, struct instance *i)
+{
+    measure_launch(g, i);
+    if (i->warm)
+        backoff_clear(&g->unpark); /* it says nothing about launches */
+    else if (g->crashes < CRASH_LOOP)
+        backoff_clear(&g->launch);
+    i->warm = false;
+}
+
+static void note_parked(struct group *g, struct instance *i, enum inst_state from)
+{
+    if (from == INST_BOOTING && !i->warm && g->crashes < CRASH_LOOP)
+        backoff_clear(&g->launch);
+    if (!i->serving_wall)
+        i->serving_wall = i->wanted_wall; /* it could have served; a time of 0 is no measurement */
+    i->wanted_at = 0;
+    i->warm = false;
+    g->parks++;
+}
+
+/* After so long without one, a failure is the first again. */
+#define REFILL_FORGETS (10 * AS_MINUTE)
+
+static void note_lost_from_pool(struct group *g, const struct instance *i, as_time parked_since)
+{
+    as_time now = g->engine->now;
+    if (g->refill.fails && now - g->refill.until > REFILL_FORGETS)
+        backoff_clear(&g->refill);
+    backoff_fail(&g->refill, now, parked_since, i->reason);
+}
+
+static void note_not_back(struct group *g, struct instance *i)
+{
+    as_time now = g->engine->now;
+    char wait[32];
+    g->unpark_failures++;
+    if (backoff_fail(&g->unpark, now, i->wanted_at ? i->wanted_at : now, i->reason))
+        log_warning(g->cfg->name,
+                    "parked instances did not come back %d in a row: new ones are made for the next %s (%s)",
+                    g->unpark.fails, as_time_text(g->unpark.until - now, wait, sizeof wait), i->reason);
+    engine_event(g->engine, g->cfg->name, i->id, "unpark-failed", "%d in a row: %s", g->unpark.fails,
+                 i->reason);
+    i->warm = false;
 }
 
 static void note_failure(struct group *g, struct instance *i)
@@ -148,13 +198,18 @@ void instance_move(struct instance *i, enum inst_state to, const char *fmt, ...)
              inst_state_name(to), span, reason);
     engine_event(g->engine, g->cfg->name, i->id, "instance", "%s -> %s after %s (%s)", inst_state_name(from),
                  inst_state_name(to), span, reason);
-    if (to == INST_SERVING) {
-        measure_launch(g, i);
-        if (g->crashes < CRASH_LOOP)
-            backoff_clear(&g->launch);
-    }
+    if (to == INST_SERVING)
+        note_serving(g, i);
+    if (to == INST_DRAINING)
+        i->warm = false; /* taken back, it measures nothing */
+    if (to == INST_PARKED)
+        note_parked(g, i, from);
     bool broke = to == INST_FAILED || (to == INST_LEAVING && i->absent);
-    if (to == INST_FAILED && !i->serving_wall)
+    if (from == INST_PARKED && broke)
+        note_lost_from_pool(g, i, since);
+    else if (i->warm && broke)
+        note_not_back(g, i);
+    else if (to == INST_FAILED && !i->serving_wall)
         note_failure(g, i);
     else if (from == INST_SERVING && broke && stood < g->cfg->health.boot_timeout)
         note_crash(g, i, since);

@@ -342,7 +342,8 @@ static void probe_instance(struct group *g, struct instance *i)
 {
     struct engine *e = g->engine;
     bool wanted = i->state == INST_BOOTING || i->state == INST_JOINING || i->state == INST_SERVING;
-    if (!wanted || i->probing || !i->address[0] || !i->port || g->cfg->health.kind == CFG_HEALTH_RUNNING)
+    if (!wanted || i->probing || i->busy || (i->parked && i->state == INST_BOOTING) || !i->address[0] ||
+        !i->port || g->cfg->health.kind == CFG_HEALTH_RUNNING)
         return;
     if (e->now < i->next_probe) {
         wake_at(g, i->next_probe);

@@ -5,8 +5,8 @@
 
 const char *op_name(enum op_kind k)
 {
-    static const char *const names[OP_KINDS] = { "poll",    "list",  "members", "probe", "create",
-                                                 "destroy", "admit", "drain",   "evict", "weight" };
+    static const char *const names[OP_KINDS] = { "poll", "list",   "members", "probe", "create", "destroy",
+                                                 "park", "unpark", "admit",   "drain", "evict",  "weight" };
     return (unsigned)k < OP_KINDS ? names[k] : "?";
 }
 

@@ -15,6 +15,8 @@ enum op_kind {
     OP_PROBE,   /* health check                                                                       */
     OP_CREATE,  /* compute writers, from here on only with permission to act                          */
     OP_DESTROY,
+    OP_PARK,
+    OP_UNPARK,
     OP_ADMIT,   /* balancer writers                                                                   */
     OP_DRAIN,
     OP_EVICT,
@@ -36,7 +38,7 @@ struct op {
     int index;               /* feed, host or pool                                                    */
     as_time submitted, deadline;
     as_time measured;        /* POLL: when its values held; 0: when they came, as no driver can tell   */
-    struct as_instance target; /* id, revision (CREATE); all (DESTROY); address and port (PROBE)      */
+    struct as_instance target; /* id, revision (CREATE); all (DESTROY, PARK, UNPARK); address and port (PROBE) */
     struct as_member member;   /* ADMIT, DRAIN, EVICT, WEIGHT                                          */
     const struct cfg_health *health; /* PROBE                                                         */
     bool force;                /* EVICT                                                               */

@@ -1,5 +1,6 @@
 /* plan: the next legal steps of one group. Pure; it must never change what it looks at. First each instance
  * is moved on towards where it is going, then the number of live instances is brought to the desired one. */
+#include <limits.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -7,6 +8,7 @@
 
 #include "act.h"
 #include "plan.h"
+#include "standby.h"
 
 #define POOL_LOST (10 * AS_SECOND)
 
@@ -16,14 +18,16 @@ struct planner {
     struct plan *out;
     bool ok;
     size_t scaled; /* the first so many steps came from the count                 */
+    int ready;     /* live ones that are not fresh; with what this plan adds      */
+    int pool;      /* how many more may be parked; below 0: too many are          */
     int launching[HOSTS_MOST], members[HOSTS_MOST]; /* with what this plan adds */
 };
 
 const char *step_name(enum step_kind k)
 {
     static const char *const names[STEP_KINDS] = {
-        "create", "launch",  "forget", "fail",  "join",  "admit",  "weigh",   "serve",
-        "drain",  "readmit", "mark",   "leave", "evict", "remove", "destroy", "gone",
+        "create", "launch", "forget",  "fail", "join",  "admit", "weigh",  "serve",   "park",
+        "unpark", "drain",  "readmit", "mark", "leave", "evict", "remove", "destroy", "gone",
     };
     return (unsigned)k < STEP_KINDS ? names[k] : "?";
 }
@@ -74,6 +78,11 @@ static bool planned_already(const struct planner *p, const struct instance *i)
     return false;
 }
 
+static bool is_planned(const void *planner, const struct instance *i)
+{
+    return planned_already(planner, i);
+}
+
 /* Our newest call about this membership ended before the list it is judged by was asked for. */
 static bool settled(const struct membership *m)
 {
@@ -96,11 +105,12 @@ static bool ready_to_call(struct planner *p, const struct pool *pool, const stru
     return true;
 }
 
-/* Whether it exists may not be known for as long as its host does not answer. It stays in the footprint, but
- * nobody waits for it: another takes its place, and if it turns up after all it is one too many. */
+/* Whether it exists, or wakes, may not be known for as long as its host does not answer. It stays in the footprint,
+ * but nobody waits for it: another takes its place, and if it turns up after all it is one too many. */
 static bool lost_from_sight(struct planner *p, const struct instance *i)
 {
-    if (i->state != INST_UNKNOWN || (i->host >= 0 && !p->g->hosts[i->host].failing_since))
+    bool asleep = i->state == INST_BOOTING && i->parked;
+    if ((i->state != INST_UNKNOWN && !asleep) || (i->host >= 0 && !p->g->hosts[i->host].failing_since))
         return false;
     due_at(p, i->since + UNKNOWN_COUNTS);
     return p->now - i->since >= UNKNOWN_COUNTS;
@@ -154,14 +164,47 @@ static void plan_boot_deadline(struct planner *p, const struct instance *i, as_t
         due_at(p, since + limit);
 }
 
+/* On its way back from the pool, but its host has not said yet that it runs: a port may be answered by the kernel
+ * while nobody is awake behind it. */
+static bool plan_waking(struct planner *p, const struct instance *i)
+{
+    if (!i->busy && !i->parked && (i->listed || !i->warm))
+        return false;
+    if (i->parked && !i->busy && p->now >= i->retry_at && i->host >= 0)
+        add(p, STEP_UNPARK, i, "it is still parked");
+    else
+        plan_boot_deadline(p, i, i->since, "it did not come back from the pool");
+    due_at(p, i->retry_at);
+    return true;
+}
+
+/* Ready, but enough serve without it: it was made for the pool. */
+static bool plan_kept_warm(struct planner *p, const struct instance *i)
+{
+    bool member = false;
+    if (!standby_fresh(i))
+        return false;
+    for (size_t k = 0; k < p->g->pool_count; k++)
+        member = member || i->pools[k].listed;
+    if (p->ready < p->g->desired || p->pool <= 0 || member) {
+        p->ready++;
+        return false;
+    }
+    p->pool--;
+    add(p, STEP_PARK, i, "it is ready; %d serve or soon will", p->ready);
+    return true;
+}
+
 static void plan_booting(struct planner *p, const struct instance *i)
 {
     const struct cfg_health *h = &p->g->cfg->health;
-    if (plan_dead(p, i))
+    if (plan_dead(p, i) || plan_waking(p, i))
         return;
     bool answers = h->kind == CFG_HEALTH_RUNNING ? i->address[0] != '\0' || i->listed : i->passes >= h->rise;
     if (!answers)
         plan_boot_deadline(p, i, i->since, "no healthy answer");
+    else if (plan_kept_warm(p, i))
+        return;
     else if (h->kind == CFG_HEALTH_RUNNING)
         add(p, p->g->pool_count ? STEP_JOIN : STEP_SERVE, i, "it runs");
     else
@@ -182,17 +225,32 @@ static void plan_admit(struct planner *p, const struct instance *i, bool also_he
     }
 }
 
+/* A call to park it that was long given up may be carried out at last. In a group without standby it is an
+ * operator's hand: left alone. */
+static bool plan_asleep(struct planner *p, const struct instance *i)
+{
+    if (!i->parked || p->g->cfg->compute.park == CFG_PARK_NONE)
+        return false;
+    if (p->now < i->retry_at)
+        due_at(p, i->retry_at);
+    else if (!i->busy && i->host >= 0)
+        add(p, STEP_UNPARK, i, "it is parked, but it should not be");
+    return true;
+}
+
 static void plan_joining(struct planner *p, const struct instance *i)
 {
     if (plan_dead(p, i))
         return;
-    for (size_t k = 0; k < p->g->pool_count; k++)
+    bool asleep = plan_asleep(p, i);
+    for (size_t k = 0; k < p->g->pool_count && !asleep; k++)
         if (pool_in_use(&p->g->pools[k]) && settled(&i->pools[k]) && i->pools[k].listed &&
             i->pools[k].state == AS_MEMBER_UP) {
             add(p, STEP_SERVE, i, "the checks of %s passed", p->g->pools[k].name);
             return;
         }
-    plan_admit(p, i, true);
+    if (!asleep)
+        plan_admit(p, i, true);
     as_time since = i->since;
     bool heard = false;
     for (size_t k = 0; k < p->g->pool_count; k++) {
@@ -252,7 +310,7 @@ static void plan_move(struct planner *p, const struct instance *i)
 
 static void plan_serving(struct planner *p, const struct instance *i)
 {
-    if (plan_dead(p, i))
+    if (plan_dead(p, i) || plan_asleep(p, i))
         return;
     plan_admit(p, i, false); /* out of rotation while SERVING is an operator's hand: left alone */
     plan_move(p, i);
@@ -303,9 +361,23 @@ static bool pool_lost(struct planner *p, const struct pool *pool)
     return p->now - since >= POOL_LOST;
 }
 
+/* No balancer knows it any more. Parked only when each of them said so. */
+static void plan_left(struct planner *p, const struct instance *i, bool proven)
+{
+    const char *why = p->g->pool_count ? "no balancer has it" : "no balancer";
+    if (i->absent)
+        add(p, STEP_GONE, i, "%s", why);
+    else if (proven && i->fit && p->pool > 0 && !i->died && i->host >= 0 && !standby_outdated(p->g, i)) {
+        p->pool--;
+        add(p, STEP_PARK, i, "%s; the pool has room", why);
+    } else
+        add(p, STEP_REMOVE, i, "%s", why);
+}
+
 static void plan_leaving(struct planner *p, const struct instance *i)
 {
     const struct group *g = p->g;
+    bool proven = true;
     bool out = true, force = i->force || p->now - i->since >= g->cfg->balancer.drain;
     for (size_t k = 0; k < g->pool_count; k++) {
         const struct membership *m = &i->pools[k];
@@ -313,6 +385,7 @@ static void plan_leaving(struct planner *p, const struct instance *i)
             continue;
         if (pool_blind(&g->pools[k])) {
             out = out && force && pool_lost(p, &g->pools[k]);
+            proven = false;
             continue;
         }
         if (settled(m) && !m->listed)
@@ -322,9 +395,36 @@ static void plan_leaving(struct planner *p, const struct instance *i)
             add_evict(p, i, (int)k, force);
     }
     if (out)
-        add(p, i->absent ? STEP_GONE : STEP_REMOVE, i, g->pool_count ? "no balancer has it" : "no balancer");
+        plan_left(p, i, proven);
     else if (!force)
         due_at(p, i->since + g->cfg->balancer.drain);
+}
+
+/* Out of every balancer first, then stopped where it is; a host that says it runs is told again. */
+static void plan_parked(struct planner *p, const struct instance *i)
+{
+    const struct group *g = p->g;
+    bool out = true;
+    if (i->absent)
+        add(p, STEP_LEAVE, i, "it is not on %s any more", i->host_name)->force = true;
+    else if (i->died)
+        add(p, STEP_FAIL, i, "it ended while it was parked: %s", i->health);
+    if (i->absent || i->died)
+        return;
+    for (size_t k = 0; k < g->pool_count; k++) {
+        const struct membership *m = &i->pools[k];
+        if (pool_off(&g->pools[k]))
+            continue;
+        out = out && !pool_blind(&g->pools[k]) && settled(m) && !m->listed;
+        if (m->listed && ready_to_call(p, &g->pools[k], m))
+            add_evict(p, i, (int)k, true);
+    }
+    if (!out || i->parked || i->busy || !i->listed || i->host < 0)
+        return;
+    if (p->now < i->retry_at)
+        due_at(p, i->retry_at);
+    else
+        add(p, STEP_PARK, i, "it is not parked yet");
 }
 
 static void plan_destroying(struct planner *p, const struct instance *i)
@@ -385,6 +485,7 @@ static void plan_instance(struct planner *p, const struct instance *i)
     case INST_JOINING: plan_joining(p, i); break;
     case INST_SERVING: plan_serving(p, i); break;
     case INST_DRAINING: plan_draining(p, i); break;
+    case INST_PARKED: plan_parked(p, i); break;
     case INST_LEAVING: plan_leaving(p, i); break;
     case INST_DESTROYING: plan_destroying(p, i); break;
     case INST_FAILED: plan_failed(p, i); break;
@@ -498,14 +599,49 @@ static int plan_readmits(struct planner *p, int need)
     return need;
 }
 
-/* Kept failures make room when the footprint stands in the way. */
+/* Parked ones come back before anything new is made, and also in the place of what is new and not ready yet. Does
+ * this fail, new ones are made while it waits. Returns how many. */
+static int plan_unparks(struct planner *p, int need)
+{
+    const struct group *g = p->g;
+    int live[HOSTS_MOST] = { 0 }, woken = 0, waking = 0;
+    const struct instance *i = need > 0 ? standby_pick(g, live, is_planned, p) : NULL;
+    if (!i)
+        return 0;
+    if (!backoff_open(&g->unpark, p->now)) {
+        due_at(p, g->unpark.until);
+        return 0;
+    }
+    for (i = g->instances; i; i = i->next) {
+        waking += i->state == INST_BOOTING && i->warm;
+        if (i->host >= 0 && inst_live(i))
+            live[i->host]++;
+    }
+    if (g->unpark.fails >= BREAKER_TRIPS && need > 1 - waking) /* half-open: one probe */
+        need = 1 - waking;
+    while (woken < need && (i = standby_pick(g, live, is_planned, p))) {
+        add(p, STEP_UNPARK, i, "%d wanted", g->desired);
+        live[i->host]++;
+        woken++;
+    }
+    p->pool += woken;
+    return woken;
+}
+
+/* Kept failures, and parked ones that do not come back, make room when the footprint stands in the way. */
 static void plan_make_room(struct planner *p, int need)
 {
-    for (const struct instance *i = p->g->instances; i && need > 0; i = i->next)
-        if (i->state == INST_FAILED && p->now - i->since < p->g->cfg->compute.keep_failed) {
-            add(p, STEP_LEAVE, i, "its place is needed")->force = true;
-            need--;
-        }
+    const struct group *g = p->g;
+    for (const struct instance *i = g->instances; i && need > 0; i = i->next) {
+        bool kept = i->state == INST_FAILED && p->now - i->since < g->cfg->compute.keep_failed;
+        bool stuck = i->state == INST_PARKED && i->parked && !i->busy && i->host >= 0 &&
+                     !g->hosts[i->host].failing_since && !planned_already(p, i);
+        if (!kept && !stuck)
+            continue;
+        add(p, STEP_LEAVE, i, "its place is needed")->force = true;
+        p->pool += stuck;
+        need--;
+    }
 }
 
 static bool some_host(const struct planner *p)
@@ -538,9 +674,6 @@ static void plan_more(struct planner *p, int need)
 {
     const struct group *g = p->g;
     char *blocked = p->out->blocked, span[32];
-    need = plan_readmits(p, need);
-    if (need == 0)
-        return;
     int room = g->cfg->max - group_footprint(g), pending = 0;
     for (const struct instance *i = g->instances; i; i = i->next)
         pending += inst_pending(i) && !lost_from_sight(p, i);
@@ -607,19 +740,42 @@ static const struct instance *pick_victim(const struct planner *p)
     return best;
 }
 
+/* Back into the pool at once, or as soon as the call that woke it has ended. */
+static void plan_park_again(struct planner *p, const struct instance *i)
+{
+    if (i->busy)
+        return;
+    bool room = p->pool > 0 && i->host >= 0;
+    p->pool -= room;
+    add(p, room ? STEP_PARK : STEP_LEAVE, i, "%d wanted", p->g->desired);
+}
+
+/* What is on its way beyond the desired count goes on for as many as the pool takes. */
 static int plan_cancel_pending(struct planner *p, int excess)
 {
-    for (const struct instance *i = p->g->instances; i && excess > 0; i = i->next)
+    int fresh = 0, spare;
+    for (const struct instance *i = p->g->instances; p->pool > 0 && i; i = i->next)
+        fresh += standby_fresh(i) && !lost_from_sight(p, i);
+    spare = fresh < p->pool ? fresh : p->pool > 0 ? p->pool : 0;
+    spare = spare < excess ? spare : excess;
+    int drop = spare > 0 ? fresh - spare : INT_MAX;
+    excess -= spare;
+    for (const struct instance *i = p->g->instances; i && excess > 0 && drop > 0; i = i->next)
         if (i->state == INST_WANTED) {
             add(p, STEP_FORGET, i, "%d wanted", p->g->desired);
             excess--;
+            drop--;
         }
-    for (const struct instance *i = p->g->instances; i && excess > 0; i = i->next)
-        if ((i->state == INST_BOOTING || i->state == INST_JOINING) && !i->absent && !i->died &&
-            !planned_already(p, i)) {
+    for (const struct instance *i = p->g->instances; i && excess > 0; i = i->next) {
+        bool on_the_way = i->state == INST_BOOTING || i->state == INST_JOINING;
+        if (!on_the_way || i->absent || i->died || planned_already(p, i) || (standby_fresh(i) && drop-- <= 0))
+            continue;
+        if (i->warm && i->state == INST_BOOTING)
+            plan_park_again(p, i);
+        else
             add(p, i->state == INST_JOINING ? STEP_DRAIN : STEP_LEAVE, i, "%d wanted", p->g->desired);
-            excess--;
-        }
+        excess--;
+    }
     return excess;
 }
 
@@ -657,25 +813,65 @@ static void count_hosts(struct planner *p)
             p->members[i->host]++;
 }
 
+/* Brings the live ones to the desired count. */
+static void plan_count(struct planner *p)
+{
+    const struct group *g = p->g;
+    int live = 0, fresh = 0, dead = 0;
+    for (const struct instance *i = g->instances; i; i = i->next) {
+        bool counts = inst_live(i) && !lost_from_sight(p, i);
+        live += counts;
+        dead += counts && !i->doubted && (i->absent || i->died);
+        fresh += counts && standby_fresh(i);
+    }
+    p->ready = live - fresh;
+    if (!g->decided)
+        return;
+    int need = g->desired - live;
+    int back = need > 0 ? need - plan_readmits(p, need) : 0;
+    back += plan_unparks(p, g->desired - p->ready - back);
+    p->ready += back;
+    need -= back;
+    if (need > 0)
+        plan_more(p, need);
+    else if (need + dead < 0) /* the dead go anyway: nobody who works goes in their stead */
+        plan_fewer(p, -need - dead);
+}
+
+/* Keeps the pool as large as it should be: what is too much or outdated leaves at once, what is missing is made one
+ * by one when nothing else is going on. */
+static void plan_pool(struct planner *p)
+{
+    const struct group *g = p->g;
+    const struct instance *i;
+    for (i = g->instances; i; i = i->next)
+        if (i->state == INST_PARKED && !i->busy && standby_outdated(g, i) && !planned_already(p, i)) {
+            add(p, STEP_LEAVE, i, "it is parked with an outdated template")->force = true;
+            p->pool++;
+        }
+    for (; p->pool < 0 && (i = standby_surplus(g, is_planned, p)); p->pool++)
+        add(p, STEP_LEAVE, i, "%d parked ones are enough", standby_wanted(g))->force = true;
+    if (g->refill.until > p->now)
+        due_at(p, g->refill.until);
+    if (p->pool > 0 && p->out->count == 0 && standby_quiet(g, p->now) && group_footprint(g) < g->cfg->max &&
+        some_host(p))
+        add(p, STEP_WANT, NULL, "for the pool: %d of %d are parked", standby_wanted(g) - p->pool,
+            standby_wanted(g));
+}
+
 bool plan_group(const struct group *g, as_time now, struct plan *out)
 {
     struct planner p = { .g = g, .now = now, .out = out, .ok = true, .scaled = SIZE_MAX };
-    int live = 0, dead = 0;
     out->count = 0;
     out->due = 0;
     out->blocked[0] = '\0';
     count_hosts(&p);
-    for (const struct instance *i = g->instances; i; i = i->next) {
-        live += inst_live(i) && !lost_from_sight(&p, i);
-        dead += inst_live(i) && !i->doubted && (i->absent || i->died);
-    }
-    if (g->decided && live < g->desired)
-        plan_more(&p, g->desired - live);
-    else if (g->decided &&
-             live - dead > g->desired) /* the dead go anyway: nobody who works goes in their stead */
-        plan_fewer(&p, live - dead - g->desired);
-    if (g->decided)
+    p.pool = standby_wanted(g) - standby_count(g);
+    plan_count(&p);
+    if (g->decided) {
+        plan_pool(&p);
         plan_launches(&p);
+    }
     p.scaled = out->count;
     for (const struct instance *i = g->instances; i; i = i->next)
         if (!planned_already(&p, i))

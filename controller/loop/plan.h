@@ -22,6 +22,8 @@ enum step_kind {
     STEP_ADMIT,    /* register it at balancer `pool`                                                  */
     STEP_WEIGH,    /* give it another weight at balancer `pool`                                       */
     STEP_SERVE,    /* it takes traffic                                                                */
+    STEP_PARK,     /* warm standby: stop it where it is                                               */
+    STEP_UNPARK,   /* let it go on, before anything new is made                                       */
     STEP_DRAIN,    /* scale-in: no new sessions                                                       */
     STEP_READMIT,  /* cancel a drain                                                                  */
     STEP_MARK,     /* tell balancer `pool` to drain it                                                */

@@ -47,6 +47,7 @@ static void take_listed(struct instance *i, const struct as_instance *seen)
 {
     i->listed = true;
     i->absent = false;
+    i->parked = seen->state == AS_RUN_PARKED;
     if (seen->address[0] && seen->port && (strcmp(i->address, seen->address) != 0 || i->port != seen->port)) {
         snprintf(i->address, sizeof i->address, "%s", seen->address);
         i->port = seen->port;
@@ -57,6 +58,8 @@ static void take_listed(struct instance *i, const struct as_instance *seen)
     if (i->state == INST_UNKNOWN && seen->state == AS_RUN_RUNNING) {
         i->next_probe = i->group->engine->now;
         instance_move(i, INST_BOOTING, "found running on %s", i->host_name);
+    } else if (i->state == INST_UNKNOWN && i->parked) {
+        instance_move(i, INST_PARKED, "found parked on %s", i->host_name);
     } else if (i->state == INST_UNKNOWN) {
         instance_move(i, INST_FAILED, "found on %s, but it does not run: %s", i->host_name, seen->detail);
     } else if (i->state != INST_DESTROYING &&

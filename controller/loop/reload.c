@@ -209,6 +209,8 @@ static void find_hosts(struct group *g)
 static void forgive(struct group *g)
 {
     backoff_clear(&g->launch);
+    backoff_clear(&g->unpark);
+    backoff_clear(&g->refill);
     g->crashes = 0;
     for (size_t k = 0; k < g->host_count; k++)
         backoff_clear(&g->hosts[k].launch);

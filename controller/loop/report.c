@@ -145,7 +145,10 @@ cJSON *report_decision(const struct group *g)
     put_num(o, "desired", d->desired);
     put_num(o, "serving", d->serving);
     put_num(o, "pending", d->pending);
+    put_num(o, "parked", d->parked);
     put_num(o, "footprint", d->footprint);
+    put_num(o, "lead_ms", (double)d->lead);
+    put_num(o, "unpark_lead_ms", (double)d->unpark_lead);
     put_num(o, "min", d->min);
     put_num(o, "max", d->max);
     put_num(o, "floor", d->floor);
@@ -303,14 +306,14 @@ static cJSON *pool_json(const struct engine *e, const struct pool *p)
 
 static void put_counts(cJSON *o, const struct group *g)
 {
-    int states[INST_STATES] = { 0 }, pending = 0;
-    for (const struct instance *i = g->instances; i; i = i->next) {
+    int states[INST_STATES] = { 0 };
+    for (const struct instance *i = g->instances; i; i = i->next)
         states[i->state]++;
-        pending += inst_pending(i);
-    }
     put_num(o, "wanted", g->desired < 0 ? 0 : g->desired);
     put_num(o, "serving", group_serving(g));
-    put_num(o, "pending", pending);
+    put_num(o, "pending", group_pending(g));
+    put_num(o, "parked", states[INST_PARKED]);
+    put_num(o, "standby", g->cfg->compute.standby);
     put_num(o, "draining", states[INST_DRAINING]);
     put_num(o, "failed", states[INST_FAILED]);
     put_num(o, "footprint", group_footprint(g));
@@ -320,7 +323,9 @@ static void put_launch_state(cJSON *o, const struct group *g)
 {
     as_time now = g->engine->now;
     put_num(o, "lead_ms", (double)group_lead(g));
-    put_num(o, "lead_measured", g->lead_count);
+    put_num(o, "lead_measured", g->lead.count);
+    put_num(o, "unpark_lead_ms", (double)group_unpark_lead(g));
+    put_num(o, "unpark_lead_measured", g->unpark_lead.count);
     put_str(o, "blocked", g->blocked);
     put_str(o, "doubt", g->doubt_since ? g->doubt : "");
     if (g->launch.fails) {
@@ -332,6 +337,9 @@ static void put_launch_state(cJSON *o, const struct group *g)
     put_num(o, "scale_ins", (double)g->scale_ins);
     put_num(o, "launches_total", (double)g->launches);
     put_num(o, "launch_failures_total", (double)g->launch_failures);
+    put_num(o, "parks_total", (double)g->parks);
+    put_num(o, "unparks_total", (double)g->unparks);
+    put_num(o, "unpark_failures_total", (double)g->unpark_failures);
 }
 
 static cJSON *group_json(const struct engine *e, const struct group *g)

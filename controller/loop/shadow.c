@@ -62,6 +62,7 @@ static void decide_alone(struct group *g, struct shadow *s, const struct as_view
 {
     struct as_view v = *base;
     v.current = s->desired;
+    v.parked = 0;
     v.pending = s->desired - would_serve(s, base->now);
     policy_propose(g->engine, &s->run, &v, &s->record);
     s->decision.proposals = &s->record;

@@ -147,6 +147,8 @@ static void take(struct engine *e, struct op *op)
     case OP_PROBE: observe_probed(g, op); break;
     case OP_CREATE: act_created(g, op); break;
     case OP_DESTROY: act_destroyed(g, op); break;
+    case OP_PARK: act_parked(g, op); break;
+    case OP_UNPARK: act_unparked(g, op); break;
     case OP_ADMIT:
     case OP_DRAIN:
     case OP_WEIGHT:

@@ -1,9 +1,10 @@
 /* An instance and its life: THE transition table. Every change of state goes through instance_move.
  *
  *   WANTED -> CREATING -> BOOTING -> JOINING -> SERVING -> DRAINING -> LEAVING -> DESTROYING -> GONE
- *                 \-> UNKNOWN          (PARKED, FAILED beside them)
+ *                 \-> UNKNOWN  \-------------- PARKED ---------------/      (FAILED beside them)
  *
- * BOOTING ends when the instance answers its own health check, JOINING when the balancer's checks pass. */
+ * BOOTING ends when the instance answers its own health check, JOINING when the balancer's checks pass. PARKED is
+ * entered from LEAVING (it served) or BOOTING (made for the pool), and left to BOOTING: it is checked anew. */
 #ifndef MODEL_INSTANCE_H
 #define MODEL_INSTANCE_H
 
@@ -71,6 +72,9 @@ struct instance {
     bool doubted;                 /* looks dead, but too many do at once                              */
     bool busy;                    /* a compute call is on its way                                     */
     bool probing;                 /* a health check is on its way                                     */
+    bool parked;                  /* does not run: as its host said last, or as we told it            */
+    bool warm;                    /* on its way back from the pool                                    */
+    bool fit;                     /* LEAVING: healthy until then, may be parked                       */
     uint16_t port;
     as_time since;                /* of the state                                                     */
     as_time wanted_at;

@@ -21,6 +21,8 @@ struct port {
     int (*list)(void *, as_time, struct as_instances *, struct as_error *);
     int (*create)(void *, as_time, const struct as_launch *, struct as_instance *, struct as_error *);
     int (*destroy)(void *, as_time, const struct as_instance *, struct as_error *);
+    int (*park)(void *, as_time, const struct as_instance *, struct as_error *); /* or save */
+    int (*unpark)(void *, as_time, const struct as_instance *, struct as_instance *, struct as_error *);
     int (*members)(void *, as_time, struct as_members *, struct as_error *);
     int (*admit)(void *, as_time, const struct as_member *, struct as_error *);
     int (*drain)(void *, as_time, const struct as_member *, struct as_error *);
@@ -110,6 +112,8 @@ struct port *port_compute(struct lanes *ls, struct cfg_hold *hold, const struct 
     p->list = d->list;
     p->create = act ? d->create : NULL;
     p->destroy = act ? d->destroy : NULL;
+    p->park = act ? (g->compute.park == CFG_PARK_SAVE ? d->save : d->park) : NULL;
+    p->unpark = act ? d->unpark : NULL;
     p->read = lane_for(ls, "compute-list", d->name, endpoint, 1);
     p->write = lane_for(ls, "compute-act", d->name, endpoint, WRITE_WIDTH);
     return port_ready(p, d->open(p->state, g->compute.settings, &p->owner, endpoint, err), err);
@@ -152,6 +156,9 @@ static int call(struct port *p, struct op *op)
     case OP_CREATE:
         return p->create ? p->create(p->state, until, &launch, &op->created, err) : no_writer(err);
     case OP_DESTROY: return p->destroy ? p->destroy(p->state, until, &op->target, err) : no_writer(err);
+    case OP_PARK: return p->park ? p->park(p->state, until, &op->target, err) : no_writer(err);
+    case OP_UNPARK:
+        return p->unpark ? p->unpark(p->state, until, &op->target, &op->created, err) : no_writer(err);
     case OP_ADMIT: return p->admit ? p->admit(p->state, until, &op->member, err) : no_writer(err);
     case OP_DRAIN: return p->drain ? p->drain(p->state, until, &op->member, err) : no_writer(err);
     case OP_EVICT: return p->evict ? p->evict(p->state, until, &op->member, op->force, err) : no_writer(err);

@@ -8,8 +8,9 @@
 #include "../config/loader.h"
 #include "replay_parts.h"
 
-#define START      ((as_time)1000000)
-#define DELAY_MOST 1024
+#define START        ((as_time)1000000)
+#define DELAY_MOST   1024
+#define UNPARK_TAKES AS_SECOND /* until one that was suspended serves */
 
 struct box {
     char id[AS_ID_MAX], revision[AS_REVISION_MAX];
@@ -194,7 +195,7 @@ static void later(struct world_state *w, struct op *op, as_time at)
 static void answer_list(struct world_state *w, struct op *op)
 {
     for (const struct box *b = w->boxes; b; b = b->next) {
-        struct as_instance *i = b->up || b->stopped ? as_instances_add(&op->instances) : NULL;
+        struct as_instance *i = as_instances_add(&op->instances);
         if (!i)
             continue;
         snprintf(i->id, sizeof i->id, "%s", b->id);
@@ -202,7 +203,7 @@ static void answer_list(struct world_state *w, struct op *op)
         snprintf(i->address, sizeof i->address, "127.0.0.1");
         snprintf(i->detail, sizeof i->detail, "%s", b->stopped ? "lost" : "");
         i->port = 1;
-        i->state = b->stopped ? AS_RUN_STOPPED : AS_RUN_RUNNING;
+        i->state = b->stopped ? AS_RUN_STOPPED : b->up ? AS_RUN_RUNNING : AS_RUN_PARKED;
     }
 }
 
@@ -234,9 +235,20 @@ static void destroyed(struct world_state *w, const char *id)
         }
 }
 
+static void switch_box(struct world_state *w, const char *id, bool up)
+{
+    for (struct box *b = w->boxes; b; b = b->next)
+        if (strcmp(b->id, id) == 0)
+            b->up = up;
+}
+
 static void submit(void *arg, struct op *op)
 {
     struct world_state *w = arg;
+    if (op->kind == OP_UNPARK) {
+        later(w, op, w->now + UNPARK_TAKES);
+        return;
+    }
     if (op->kind == OP_CREATE) {
         later(w, op, w->now + (as_time)(boot_time(w) * 1000));
         return;
@@ -247,12 +259,16 @@ static void submit(void *arg, struct op *op)
         answer_list(w, op);
     else if (op->kind == OP_DESTROY)
         destroyed(w, op->target.id);
+    else if (op->kind == OP_PARK)
+        switch_box(w, op->target.id, false);
     engine_done(w->engine, op);
 }
 
-static void finish_create(struct world_state *w, struct op *op)
+static void finish_launch(struct world_state *w, struct op *op)
 {
-    if (unit(w) < w->p->fail_launch) {
+    if (op->kind == OP_UNPARK) {
+        switch_box(w, op->target.id, true);
+    } else if (unit(w) < w->p->fail_launch) {
         w->out->failures++;
         op->rc = (enum as_rc)as_fail(&op->err, AS_EAGAIN, "simulated: the launch failed");
     } else {
@@ -315,13 +331,13 @@ static void open_shop(struct world_state *w, struct engine *e, int n)
         while (w->queue && w->queue->at <= w->now) {
             struct due *d = w->queue;
             w->queue = d->next;
-            finish_create(w, d->op);
+            finish_launch(w, d->op);
             free(d);
         }
     }
     w->p = kept;
     w->out->launches = 0;
-    e->groups->lead_count = e->groups->lead_next = 0;
+    e->groups->lead.count = e->groups->lead.next = 0;
     memset(&e->groups->damper, 0, sizeof e->groups->damper);
 }
 
@@ -344,7 +360,7 @@ static void run(struct world_state *w, struct engine *e, as_time end)
         while (w->queue && w->queue->at <= w->now) {
             struct due *d = w->queue;
             w->queue = d->next;
-            finish_create(w, d->op);
+            finish_launch(w, d->op);
             free(d);
         }
         engine_turn(e, w->now, 1795000000000 + w->now);

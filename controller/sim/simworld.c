@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "../loop/standby.h"
 #include "simworld.h"
 
 struct box { /* a container, a VM: what exists on a host */
@@ -12,7 +13,8 @@ struct box { /* a container, a VM: what exists on a host */
     as_time ready_at;    /* answers from then on; 0 never */
     as_time dies_at;     /* 0 never */
     as_time vanishes_at; /* 0 never */
-    bool stopped;
+    bool stopped, parked;
+    bool surprise; /* parked by what a process that is dead had asked for */
     uint16_t port;
     struct box *next;
 };
@@ -151,7 +153,7 @@ static struct seat *find_seat(const struct simworld *s, const char *pool, const 
 
 static bool answers(const struct simworld *s, const struct box *b)
 {
-    return b && !b->stopped && b->ready_at && s->now >= b->ready_at;
+    return b && !b->stopped && !b->parked && b->ready_at && s->now >= b->ready_at;
 }
 
 static bool seat_up(const struct simworld *s, const struct seat *m)
@@ -173,6 +175,26 @@ int sim_up(const struct simworld *s, const char *group)
     for (const struct seat *m = s->seats; m; m = m->next)
         n += strcmp(m->group, group) == 0 && seat_up(s, m);
     return n;
+}
+
+int sim_parked(const struct simworld *s, const char *group)
+{
+    int n = 0;
+    for (const struct box *b = s->boxes; b; b = b->next)
+        n += strcmp(b->group, group) == 0 && b->parked && !b->stopped;
+    return n;
+}
+
+/* What was parked serves first: asked of the engine at the moment it asks for a new one. */
+static void watch_create(struct simworld *s, const struct op *op)
+{
+    const struct group *g = op->group;
+    int ready = 0, usable = standby_usable_count(g);
+    for (const struct instance *i = g->instances; i; i = i->next)
+        ready += inst_live(i) && !standby_fresh(i);
+    if (g->unpark.fails == 0 && usable > 0 && ready < g->desired)
+        broken(s, "%s is created while %d are parked and %d of %d serve or soon will", op->target.id, usable,
+               ready, g->desired);
 }
 
 static void make_box(struct simworld *s, const struct op *op, const struct sim_port *port)
@@ -235,6 +257,8 @@ static void take_seat(struct simworld *s, const struct sim_port *port, const cha
 {
     struct seat *m = find_seat(s, port->name, id);
     const struct box *b = find_box(s, id);
+    if (b && b->parked && !b->surprise)
+        broken(s, "G4: %s is admitted while it is parked", id);
     if (b &&
         (!b->ready_at || s->now < b->ready_at)) /* one that answered once and died since is another matter */
         broken(s, "G4: %s is admitted before it answers", id);
@@ -300,7 +324,7 @@ static void do_list(struct simworld *s, struct op *op, const struct sim_port *po
         snprintf(i->address, sizeof i->address, "127.0.0.1");
         snprintf(i->detail, sizeof i->detail, "%s", b->stopped ? "exited (1)" : "");
         i->port = b->port;
-        i->state = b->stopped ? AS_RUN_STOPPED : AS_RUN_RUNNING;
+        i->state = b->stopped ? AS_RUN_STOPPED : b->parked ? AS_RUN_PARKED : AS_RUN_RUNNING;
     }
     op->instances.room = -1;
     agree(op);
@@ -342,10 +366,38 @@ static void do_create(struct simworld *s, struct op *op, const struct sim_port *
     agree(op);
 }
 
+static void switch_box(struct simworld *s, const struct op *op, struct box *b)
+{
+    bool park = op->kind == OP_PARK;
+    b->surprise = park && !op->group;
+    for (const struct seat *m = s->seats; park && !b->surprise && m; m = m->next)
+        if (strcmp(m->id, b->id) == 0 && (seat_up(s, m) || (m->draining && s->now < m->quiet_at)))
+            broken(s, "G5: %s is parked while it is a member", b->id);
+    b->parked = park;
+}
+
+static void do_switch(struct simworld *s, struct op *op)
+{
+    struct box *b = find_box(s, op->target.id);
+    double u = unit(s);
+    if (u < s->p.unknown_switch) {
+        if (b && !b->stopped && u < s->p.unknown_switch / 2)
+            switch_box(s, op, b);
+        op->rc = (enum as_rc)as_fail(&op->err, AS_EUNKNOWN, "simulated: no answer");
+    } else if (!b) {
+        op->rc = (enum as_rc)as_fail(&op->err, AS_ENOENT, "simulated: it is not there");
+    } else if (b->stopped || (op->kind == OP_UNPARK && u < s->p.unknown_switch + s->p.fail_unpark)) {
+        op->rc = (enum as_rc)as_fail(&op->err, AS_EINVAL, "simulated: it does not run any more");
+    } else {
+        switch_box(s, op, b);
+        agree(op);
+    }
+}
+
 static void do_probe(struct simworld *s, struct op *op)
 {
     for (const struct box *b = s->boxes; b; b = b->next)
-        if (b->port == op->target.port && answers(s, b)) {
+        if (b->port == op->target.port && (answers(s, b) || (b->parked && s->p.accepts_parked))) {
             snprintf(op->detail, sizeof op->detail, "HTTP 200");
             agree(op);
             return;
@@ -387,6 +439,8 @@ static void carry_out(struct simworld *s, struct op *op)
     case OP_MEMBERS: do_members(s, op, port); break;
     case OP_PROBE: do_probe(s, op); break;
     case OP_CREATE: do_create(s, op, port); break;
+    case OP_PARK:
+    case OP_UNPARK: do_switch(s, op); break;
     case OP_DESTROY:
         unmake_box(s, op->target.id);
         agree(op);
@@ -399,6 +453,8 @@ static void submit(void *arg, struct op *op)
 {
     struct simworld *s = arg;
     const struct sim_port *port = op->port;
+    if (op->kind == OP_CREATE)
+        watch_create(s, op);
     as_time took = op->kind == OP_CREATE ? s->p.create_ms + jitter(s, s->p.create_jitter_ms) : s->p.call_ms;
     if (port && s->hung[0] && strcmp(port->name, s->hung) == 0)
         took = op->deadline - s->now; /* judged at delivery: it may hang no more by then */
@@ -639,6 +695,24 @@ void sim_kill(struct simworld *s, const char *group, int n)
         }
 }
 
+void sim_kill_parked(struct simworld *s, const char *group, int n)
+{
+    for (struct box *b = s->boxes; b && n > 0; b = b->next)
+        if (strcmp(b->group, group) == 0 && b->parked && !b->stopped) {
+            b->stopped = true;
+            n--;
+        }
+}
+
+void sim_restart_host(struct simworld *s, const char *host, bool wakes)
+{
+    for (struct box *b = s->boxes; b; b = b->next)
+        if (strcmp(b->host, host) == 0 && b->parked) {
+            b->stopped = b->stopped || !wakes;
+            b->parked = !wakes;
+        }
+}
+
 /* Going on, it does at once what it was asked for meanwhile. */
 static void go_on(struct simworld *s, const char *host)
 {
@@ -662,10 +736,14 @@ static void go_on(struct simworld *s, const char *host)
 
 void sim_hang_host(struct simworld *s, const char *host, bool hung)
 {
+    char before[sizeof s->hung];
     bool was = strcmp(s->hung, host) == 0;
+    if (was == hung)
+        return;
+    memcpy(before, s->hung, sizeof before);
     snprintf(s->hung, sizeof s->hung, "%s", hung ? host : "");
-    if (was && !hung)
-        go_on(s, host);
+    if (before[0]) /* one at a time: another that hung goes on */
+        go_on(s, before);
 }
 
 void sim_lose_members(struct simworld *s)

@@ -21,6 +21,9 @@ struct sim_params {
     double fail_create;       /* share of creates that fail and did not happen                          */
     double unknown_create;    /* share whose answer never comes: half of them happened                  */
     double never_boots;       /* share of instances that never answer                                   */
+    double fail_unpark;       /* share of unparks that fail for good                                    */
+    double unknown_switch;    /* share of parks and unparks without an answer: half of them happened     */
+    bool accepts_parked;      /* health checks of a parked one pass: the kernel answers for it          */
     double fail_poll;         /* share of polls that fail                                               */
     double fail_call;         /* share of other calls that fail with AS_EAGAIN                          */
     double death_per_hour;    /* of a running instance                                                  */
@@ -43,6 +46,9 @@ struct sim_params *sim_tune(struct simworld *s); /* change the world while it ru
 
 int sim_alive(const struct simworld *s, const char *group);  /* containers that exist                   */
 int sim_up(const struct simworld *s, const char *group);     /* members that take traffic               */
+int sim_parked(const struct simworld *s, const char *group); /* containers that are paused              */
+void sim_kill_parked(struct simworld *s, const char *group, int n);
+void sim_restart_host(struct simworld *s, const char *host, bool wakes); /* parked ones end, or run on   */
 void sim_kill(struct simworld *s, const char *group, int n); /* n running ones end by themselves        */
 void sim_hang_host(struct simworld *s, const char *host, bool hung); /* calls do not return             */
 void sim_lose_members(struct simworld *s);                   /* the balancer restarts                   */

@@ -68,8 +68,10 @@ struct as_compute_driver {
     int (*create)(void *self, as_time deadline, const struct as_launch *launch, struct as_instance *out,
                   struct as_error *err);          /* running when it returns, not yet answering    */
     int (*destroy)(void *self, as_time deadline, const struct as_instance *inst, struct as_error *err);
+    /* Warm standby, idempotent too; NULL when not supported. park keeps the memory where it is, save puts it on
+     * disk; unpark undoes either and returns with the instance running, not yet answering. */
     int (*park)(void *self, as_time deadline, const struct as_instance *inst, struct as_error *err);
-                                                  /* park, unpark: NULL when not supported         */
+    int (*save)(void *self, as_time deadline, const struct as_instance *inst, struct as_error *err);
     int (*unpark)(void *self, as_time deadline, const struct as_instance *inst, struct as_instance *out,
                   struct as_error *err);
     void (*close)(void *self);

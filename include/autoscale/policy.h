@@ -12,7 +12,10 @@ struct as_view {             /* everything a policy may know, borrowed for the c
     as_time now;             /* monotonic ms                                                       */
     int64_t now_wall;        /* ms since the epoch: for schedules only                             */
     as_time interval;        /* of the control loop                                                */
-    as_time lead;            /* measured P95 from decision to serving, or the configured guess     */
+    as_time lead;            /* of a new instance: measured P95 from decision to serving, or the   */
+                             /*   configured guess                                                 */
+    as_time unpark_lead;     /* of a parked one                                                    */
+    int parked;              /* so many can come back that fast, beside those of `current`         */
     int min, max;            /* the group's own bounds                                             */
     int current;             /* instances serving or on their way (what a proposal is compared to) */
     int serving;             /* instances that take traffic                                        */
@@ -21,6 +24,12 @@ struct as_view {             /* everything a policy may know, borrowed for the c
                              /*   NULL for an option not given                                     */
     size_t input_count;
 };
+
+/* How long it takes until `count` instances serve. */
+static inline as_time as_view_lead(const struct as_view *v, int count)
+{
+    return v->parked > 0 && count <= v->current + v->parked ? v->unpark_lead : v->lead;
+}
 
 enum as_proposal_kind {
     AS_ABSTAIN,              /* cannot say: `reason` tells why. Lost data also sets `blind`        */

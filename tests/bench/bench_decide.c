@@ -208,6 +208,8 @@ static void answer(struct bench *b, struct op *op)
         break;
     case OP_PROBE:
     case OP_DESTROY:
+    case OP_PARK:
+    case OP_UNPARK:
     case OP_ADMIT:
     case OP_DRAIN:
     case OP_EVICT:

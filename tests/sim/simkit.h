@@ -35,6 +35,20 @@ static void kit_close(void *self)
     (void)self;
 }
 
+/* Only that they are there is looked at: the simulated world carries operations out. */
+static int kit_park(void *self, as_time deadline, const struct as_instance *inst, struct as_error *err)
+{
+    (void)self, (void)deadline, (void)inst;
+    return as_fail(err, AS_EUNSUP, "simulated");
+}
+
+static int kit_unpark(void *self, as_time deadline, const struct as_instance *inst, struct as_instance *out,
+                      struct as_error *err)
+{
+    (void)out;
+    return kit_park(self, deadline, inst, err);
+}
+
 static const struct as_option kit_endpoint_options[] = {
     { .name = "hosts", .type = AS_OPT_STRINGS, .help = "names" }, { 0 }
 };
@@ -59,6 +73,8 @@ static const struct as_compute_driver kit_compute = { .name = "sim",
                                                       .options = kit_endpoint_options,
                                                       .endpoints = "hosts",
                                                       .open = kit_open_owned,
+                                                      .park = kit_park,
+                                                      .unpark = kit_unpark,
                                                       .close = kit_close };
 static const struct as_balancer_driver kit_balancer = { .name = "sim",
                                                         .summary = "simulated",

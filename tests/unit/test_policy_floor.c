@@ -197,6 +197,21 @@ static void ready_at_start_means_ordered_one_lead_before(void **unused)
     kit_free(k);
 }
 
+/* A floor of 8: with 3 there, five parked ones do it, four do not. */
+static void parked_ones_need_not_be_ordered_as_early(void **unused)
+{
+    (void)unused;
+    struct kit *k = FLOOR("start = \"20:00\"; duration = \"1h\"; timezone = \"Europe/Berlin\";");
+    k->view.lead = 88500;
+    k->view.unpark_lead = 1000;
+    k->view.current = 3;
+    k->view.parked = 5;
+    assert_window(k, "2026-11-27 18:59:57", "2026-11-27 20:00:00");
+    k->view.parked = 4;
+    assert_window(k, "2026-11-28 18:58:29", "2026-11-28 20:00:00");
+    kit_free(k);
+}
+
 static void lead_that_varies_never_takes_a_begun_window_back(void **unused)
 {
     (void)unused;
@@ -386,6 +401,7 @@ int main(void)
         cmocka_unit_test(leap_day_comes_in_leap_years_only),
         cmocka_unit_test(date_and_time_is_just_once),
         cmocka_unit_test(ready_at_start_means_ordered_one_lead_before),
+        cmocka_unit_test(parked_ones_need_not_be_ordered_as_early),
         cmocka_unit_test(lead_that_varies_never_takes_a_begun_window_back),
         cmocka_unit_test(release_falls_in_a_straight_line_after_the_end),
         cmocka_unit_test(schedules_that_cannot_be_are_refused),
