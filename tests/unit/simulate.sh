@@ -48,6 +48,35 @@ policies = { load = { type = "target"; metric = "lb.web.request_rate"; per_insta
              db = { type = "ceiling"; metric = "db.connections_free"; per_instance = 4.0; settle = "0s"; }; };
 CONF
 
+# a shop of four days: 200 in the night, up to 1200 within two hours of the morning; slow machines
+awk 'BEGIN { print "time,rate"
+             for (i = 0; i < 1152; i++) {
+                 m = i * 5 % 1440
+                 up = (m - 480) / 120; down = (1380 - m) / 180
+                 part = up < down ? up : down
+                 print i * 300 "," 200 + 1000 * (part < 0 ? 0 : part > 1 ? 1 : part) + i * 7 % 5
+             } }' >"$work/shop.csv"
+{
+    cat <<CONF
+sources = { lb = { driver = "haproxy"; address = "/run/none.sock"; }; };
+policies = { load = { type = "target"; metric = "lb.web.request_rate"; per_instance = 80.0; };
+             season = { type = "forecast"; metric = "lb.web.request_rate"; per_instance = 80.0; };
+             advice = { type = "forecast"; metric = "lb.web.request_rate"; per_instance = 80.0; mode = "advise"; }; };
+groups = {
+CONF
+    for more in "" season advice; do
+        echo "g${more:-load} = { min = 1; max = 40; lead = \"15m\"; policies = [ \"load\"${more:+, \"$more\"} ];
+          compute = { driver = \"docker\"; hosts = \"unix:///run/none.sock\"; image = \"shop:1\"; port = 80; timeout = \"1h\"; };
+          balancer = { driver = \"haproxy\"; address = \"/run/none.sock\"; backend = \"web\"; maxconn = 8; }; };"
+    done
+    echo "};"
+} >"$work/season.conf"
+shop() { # GROUP NAME
+    "$program" simulate --trace "$work/shop.csv" -c "$work/season.conf" -g "g$1" --boot 15m --json |
+        sed -nE "s/.*\"$2\":[[:space:]]*([-0-9.e+]+).*/\1/p" | sed -n 1p
+}
+half() { awk -v a="$1" 'BEGIN { print a / 2 }'; }
+
 check the_same_seed_is_the_same_answer same_twice --policy target --load poisson --fail 5% --boot-spread 0.4 --deaths 0.5
 check another_seed_is_another_answer differ 1 2 --policy target --load poisson --fail 5% --boot-spread 0.4
 check several_policies_in_one_world says 0 '^kpa' --compare target,hpa:target=80%,kpa
@@ -69,6 +98,9 @@ check a_picture_is_drawn picture
 check a_configuration_with_its_own_policies says 0 '^web' -c "$work/a.conf" -g web --capacity 25 --db 200:4
 check the_database_limits_growth less "$(number 1 instance_hours -c "$work/a.conf" -g web --capacity 25 --db 12:4)" \
     "$(number 1 instance_hours -c "$work/a.conf" -g web --capacity 25 --db 400:4)"
+check a_forecast_halves_the_misses_of_slow_machines less "$(shop season miss_minutes)" "$(half "$(shop load miss_minutes)")"
+check a_forecast_that_advises_changes_nothing [ "$(shop advice instance_hours)$(shop advice miss_minutes)" = \
+    "$(shop load instance_hours)$(shop load miss_minutes)" ]
 check no_database_is_no_zero says 1 'db.connections_free needs a simulated database: say --db' -c "$work/a.conf"
 check no_such_group says 1 "has no group 'api'" -c "$work/a.conf" -g api
 check no_such_type says 1 "there is no policy type 'nosuch'" --policy nosuch
