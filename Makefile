@@ -200,6 +200,7 @@ install: all ## into $(DESTDIR)$(PREFIX): the program, its manual pages, the exa
 	install -m 0644 README.md $(INSTALLED_DOC)/README.md
 	install -m 0644 policies/README.md $(INSTALLED_DOC)/policies.md
 	cp -R --no-preserve=ownership examples $(INSTALLED_DOC)/
+	sed -i 's|/usr/local/bin/|$(PREFIX)/bin/|' $(INSTALLED_DOC)/examples/autoscale.service
 
 uninstall: ## remove what install has put there; configuration and journal stay
 	rm -f $(DESTDIR)$(PREFIX)/bin/autoscale $(DESTDIR)$(PREFIX)/share/man/man1/autoscale.1 \
@@ -211,6 +212,6 @@ clean: ## remove what was built
 
 help: ## this list
 	@echo "make TARGET [V=1] [SAN=1] [BUILD=DIR] [CC=clang]"
-	@sed -nE 's/^([a-z0-9-]+):[^#]*## (.*)/  \1|\2/p' Makefile | awk -F'|' '{ printf "%-13s %s\n", $$1, $$2 }'
+	@sed -nE 's/^([a-z0-9-]+):[^#]*## (.*)/  \1|\2/p' Makefile | awk -F'|' '{ printf "%-18s %s\n", $$1, $$2 }'
 
 -include $(shell find $(B) -type f -name '*.d' 2>/dev/null)

@@ -86,6 +86,7 @@ struct cfg_group {
     struct cfg_health health;
     struct cfg_balancer balancer;
     struct cfg_rate out, in;
+    char pause[128];      /* why its size is left alone for now; "": it is not */
     as_time lead; /* first guess of the provisioning time, until measured; default 30s */
     const struct cfg_policy **policies; /* borrowed from cfg.policies, in the order given */
     size_t policy_count;

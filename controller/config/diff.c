@@ -251,6 +251,7 @@ static void diff_group(struct differ *d, const struct cfg_group *a, const struct
     snprintf(where, sizeof where, "group '%s': ", a->name);
     diff_int(d, where, "min", a->min, b->min);
     diff_int(d, where, "max", a->max, b->max);
+    diff_text(d, where, "pause", *a->pause ? a->pause : "no", *b->pause ? b->pause : "no");
     diff_ms(d, where, "lead", a->lead, b->lead);
     diff_compute(d, a->name, &a->compute, &b->compute);
     diff_balancer(d, a->name, &a->balancer, &b->balancer);

@@ -188,6 +188,18 @@ static void check_bounds(struct loader *l, const struct cfg_group *g, const stru
             g->name);
 }
 
+static void take_pause(struct loader *l, struct cfg_group *g, const struct as_settings *s)
+{
+    const char *why = as_settings_has(s, "pause") ? as_settings_str(s, "pause") : NULL;
+    if (!why)
+        return;
+    if (!*why || strlen(why) >= sizeof g->pause)
+        option_error(l, s, "pause",
+                     "group '%s': pause: wants a reason of 1 to %zu bytes; leave it out to go on", g->name,
+                     sizeof g->pause - 1);
+    snprintf(g->pause, sizeof g->pause, "%s", why);
+}
+
 static void canon_rate(FILE *out, const char *name, const struct cfg_rate *r)
 {
     fprintf(out, "%s = %lld %lld %lld %d %d\n", name, (long long)r->window, (long long)r->cooldown,
@@ -201,7 +213,8 @@ static int make_canon(struct cfg_group *g)
     FILE *out = open_memstream(&g->canon, &size);
     if (!out)
         return AS_ENOMEM;
-    fprintf(out, "min = %d\nmax = %d\nlead = %lld\n", g->min, g->max, (long long)g->lead);
+    fprintf(out, "min = %d\nmax = %d\nlead = %lld\npause = %s\n", g->min, g->max, (long long)g->lead,
+            g->pause);
     fprintf(out, "health = %d %s %d %lld %lld %lld %d %d\n", (int)h->kind, h->path, h->expect,
             (long long)h->interval, (long long)h->timeout, (long long)h->boot_timeout, h->rise, h->fall);
     canon_rate(out, "scale_out", &g->out);
@@ -232,6 +245,7 @@ static int group_read(struct loader *l, struct cfg_group *g, const config_settin
     g->min = (int)as_settings_int(s, "min");
     g->max = (int)as_settings_int(s, "max");
     g->lead = as_settings_ms(s, "lead");
+    take_pause(l, g, s);
     take_health(l, g, as_settings_sub(s, "health", 0), balancer != NULL);
     take_rate(l, g, "scale_out", as_settings_sub(s, "scale_out", 0), &g->out);
     take_rate(l, g, "scale_in", as_settings_sub(s, "scale_in", 0), &g->in);

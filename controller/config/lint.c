@@ -237,8 +237,20 @@ static void lint_damping(const struct lint *l, const struct cfg_group *g)
             g->name, units_duration_text(h->boot_timeout, a), h->rise, units_duration_text(h->interval, b));
 }
 
+/* From 0 the first request is refused, and what is measured at instances says nothing any more. */
+static void lint_zero(const struct lint *l, const struct cfg_group *g)
+{
+    if (g->min == 0 && g->balancer.driver)
+        problems_warn(
+            l->problems, g->at.file, g->at.line,
+            "group '%s': min = 0 behind a balancer: while nothing serves, requests are refused, and a metric "
+            "per instance is missing, on which it never grows again: min = 1 keeps one",
+            g->name);
+}
+
 static void lint_group(const struct lint *l, const struct cfg_group *g)
 {
+    lint_zero(l, g);
     if (g->policy_count == 0)
         problems_warn(l->problems, g->at.file, g->at.line,
                       "group '%s': has no policies: it is kept at min = %d and never scaled", g->name,

@@ -283,6 +283,11 @@ const struct as_option schema_group[] = {
       .def = "{}",
       .sub = schema_scale_in,
       .help = "how shrinking is damped" },
+    { .name = "pause",
+      .type = AS_OPT_STRING,
+      .help = "leave the size where it is, whatever the policies say, and show this text as the reason; min "
+              "and max "
+              "go on to hold, and instances that die are replaced" },
     { .name = "lead",
       .type = AS_OPT_DURATION,
       .def = "30s",

@@ -108,6 +108,8 @@ static int merge(const struct decide_in *in, struct decision *out)
     int cur = in->current;
     const struct proposal_record *want = largest_want(out), *blind = blind_one(out);
     out->blind = blind != NULL;
+    if (out->paused)
+        return stage(out, STAGE_MERGE, cur, cur, "paused: %s", in->group->pause);
     if (!want && !load_policies(out))
         return stage(out, STAGE_MERGE, cur, in->group->min, "no policy measures load: the minimum");
     if (!want && !blind)
@@ -313,7 +315,7 @@ static void find_bounds(const struct decide_in *in, const struct decision *out, 
     snprintf(b->ceiling_name, sizeof b->ceiling_name, "max");
     if (in->room >= 0 && in->room < in->group->max)
         lower_ceiling(b, in->current + in->room, "room on the hosts", "");
-    for (size_t i = 0; i < out->proposal_count; i++) {
+    for (size_t i = 0; i < out->proposal_count && !out->paused; i++) {
         const struct proposal_record *r = &out->proposals[i];
         if (r->p.advice)
             continue;
@@ -374,6 +376,7 @@ void decide(const struct decide_in *in, struct damper *d, struct decision *out)
     out->unpark_lead = in->unpark_lead;
     out->footprint = in->footprint;
     out->next_change = 0;
+    out->paused = *in->group->pause != '\0';
     int n = merge(in, out);
     bool damped = all_damp_themselves(out);
     n = stabilise(in, d, out, n, damped);
@@ -387,8 +390,8 @@ void decision_outcome(const struct decision *d, char *buf, size_t size)
     size_t n = 0;
     const struct proposal_record *want = largest_want(d);
     bool held = want && want->p.count < d->current && d->stages[STAGE_MERGE].after == d->current;
-    n += (size_t)snprintf(buf, size, "%d->%d%s%s", d->current, d->desired, d->blind ? " blind" : "",
-                          held ? " held" : "");
+    n += (size_t)snprintf(buf, size, "%d->%d%s%s%s", d->current, d->desired, d->paused ? " paused" : "",
+                          d->blind ? " blind" : "", held ? " held" : "");
     for (int s = 0; s < STAGES && n < size; s++)
         if (d->stages[s].before != d->stages[s].after)
             n += (size_t)snprintf(buf + n, size - n, " %s:%d", stage_name((enum stage_id)s),

@@ -40,6 +40,7 @@ struct decision {
     struct proposal_record *proposals;
     size_t proposal_count;
     struct stage_record stages[STAGES];
+    bool paused;                  /* the group's size is left alone                                  */
     bool blind;                   /* some input was missing, stale or partial                        */
     int floor, ceiling;           /* in force after the BOUND stage                                  */
     char binding[BIND_TEXT];      /* the constraint that made the number other than asked, or ""     */

@@ -352,6 +352,7 @@ static cJSON *group_json(const struct engine *e, const struct group *g)
     put_bool(o, "decided", g->decision.at != 0);
     put_num(o, "floor", g->decision.floor);
     put_num(o, "ceiling", g->decision.ceiling);
+    put_str(o, "pause", g->cfg->pause);
     put_str(o, "binding", g->decision.binding);
     put_bool(o, "blind", g->decision.blind);
     put_str(o, "summary", g->said);

@@ -5,6 +5,10 @@ HERE=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 SITE=http://127.0.79.1:8080
 CURVE=${CURVE:-0s:5,3s:5,5s:70,17s:70,19s:5,26s:5}
 
+[ -r "$HERE/../../tests/e2e/lib/common.sh" ] || {
+    echo "This runs from the source tree only: it uses the tests' servers. The configuration beside it is complete." >&2
+    exit 1
+}
 . "$HERE/../../tests/e2e/lib/common.sh"
 PATH=$PATH:/usr/sbin
 CONF=$WORK/autoscale.conf LOADGEN=$BUILD/examples/shop/loadgen

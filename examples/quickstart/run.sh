@@ -6,6 +6,10 @@ HERE=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 SITE=http://127.0.78.1:8080
 CURVE=${CURVE:-0s:5,4s:5,6s:70,18s:70,20s:5,30s:5}
 
+[ -r "$HERE/../../tests/e2e/lib/common.sh" ] || {
+    echo "This runs from the source tree only: it uses the tests' servers. The configuration beside it is complete." >&2
+    exit 1
+}
 . "$HERE/../../tests/e2e/lib/common.sh"
 CONF=$WORK/autoscale.conf LOADGEN=$BUILD/examples/shop/loadgen
 

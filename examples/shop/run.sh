@@ -21,6 +21,10 @@ if [ "$(id -u)" != 0 ]; then
     exit 77
 fi
 
+[ -r "$HERE/../../tests/e2e/lib/common.sh" ] || {
+    echo "This runs from the source tree only: it uses the tests' servers. The configuration beside it is complete." >&2
+    exit 1
+}
 . "$HERE/../../tests/e2e/lib/common.sh"
 . "$E2E/lib/postgres.sh"
 . "$E2E/lib/haproxy.sh"

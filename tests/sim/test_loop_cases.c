@@ -91,6 +91,40 @@ static void G9_launches_that_vanish_back_off(void **state)
     kit_end(&k);
 }
 
+static const char web_paused[] =
+    "controller = { interval = \"2s\"; };\n"
+    "groups = { web = { min = 2; max = 10; pause = \"INC-4711\";\n"
+    "  compute = { driver = \"sim\"; hosts = [ \"a\", \"b\" ]; };\n"
+    "  health = { http = \"/\"; interval = \"500ms\"; rise = 2; boot_timeout = \"20s\"; };\n"
+    "  balancer = { driver = \"sim\"; hosts = [ \"lb\" ]; drain = \"10s\"; };\n"
+    "  scale_in = { window = \"20s\"; };\n"
+    "  policies = [ \"load\" ]; }; };\n"
+    "sources = { m = { driver = \"sim\"; }; };\n"
+    "policies = { load = { type = \"target\"; metric = \"m.load\"; per_instance = 10.0; }; };\n";
+
+/* An operator's pause: neither more nor fewer, whatever the load; the dead are replaced, and the reason is said. */
+static void a_pause_leaves_the_size_alone(void **state)
+{
+    (void)state;
+    struct kit k = { .load = 40 };
+    kit_start(&k, web_10, &(struct sim_params){ .seed = 43 });
+    kit_run(&k, AS_MINUTE);
+    assert_int_equal(sim_up(k.sim, "web"), 4);
+    reload(&k, web_paused);
+    k.load = 90;
+    kit_run(&k, AS_MINUTE);
+    assert_int_equal(sim_up(k.sim, "web"), 4);
+    assert_string_equal(web(&k)->said, "stays at 4: paused: INC-4711");
+    k.load = 1;
+    sim_kill(k.sim, "web", 1);
+    kit_run(&k, 5 * AS_MINUTE);
+    assert_int_equal(sim_up(k.sim, "web"), 4);
+    reload(&k, web_10);
+    kit_run(&k, 2 * AS_MINUTE);
+    assert_int_equal(sim_up(k.sim, "web"), 2);
+    kit_end(&k);
+}
+
 static int planned(const struct plan *p, enum step_kind kind)
 {
     int n = 0;
@@ -417,6 +451,7 @@ int main(void)
         cmocka_unit_test(G14_doubt_ends_when_a_dead_host_held_the_whole_group),
         cmocka_unit_test(G9_launches_that_vanish_back_off),
         cmocka_unit_test(the_dead_are_not_too_many),
+        cmocka_unit_test(a_pause_leaves_the_size_alone),
         cmocka_unit_test(G5_nothing_is_drained_that_the_balancer_cannot_be_told_of),
         cmocka_unit_test(G5_joining_waits_for_a_balancer_that_hangs),
         cmocka_unit_test(G5_a_drain_that_was_never_told_waits),

@@ -109,6 +109,11 @@ answers a_secret_that_others_can_read_is_warned_of 0 "warning: .* can be read by
 chmod 600 "$work/pass"
 lacks a_good_secret_is_not_warned_of 'warning' check -c "$work/secret.conf"
 
+sed 's/min = 1/min = 0/; s/policies = \[ "size" \];/policies = [ "load" ]; balancer = { driver = "haproxy"; address = "\/run\/none.sock"; backend = "web"; };/
+     s/^policies = .*/sources = { lb = { driver = "haproxy"; address = "\/run\/none.sock"; }; }; policies = { load = { type = "target"; metric = "lb.web.sessions"; per_instance = 4; }; };/' \
+    "$work/good.conf" >"$work/zero.conf"
+answers zero_behind_a_balancer_is_warned_of 0 'warning: .*min = 0 behind a balancer' check -c "$work/zero.conf"
+
 # --- no daemon --------------------------------------------------------------------------------------------
 answers status_without_a_daemon 1 'status: no autoscale is running on .*start it with' status -c "$work/good.conf"
 answers explain_without_daemon_and_journal 1 'explain: no daemon answers, and the journal .* cannot be reached' explain web -c "$work/good.conf"
@@ -130,6 +135,12 @@ answers history_of_nothing_says_so 0 'history: nothing is recorded of group wbe'
 answers reload_of_the_same_says_so 0 '^reloaded: nothing is different' reload -c "$work/good.conf"
 conf "$work/good.conf" '' 2
 answers reload_counts_in_words 0 '^reloaded: 1 change$' reload -c "$work/good.conf"
+conf "$work/good.conf" 'pause = "INC-4711: the database moves";'
+answers a_pause_is_a_change 0 "^group 'web': pause no -> INC-4711: the database moves" reload -c "$work/good.conf"
+waits eval '"$program" status -c "$work/good.conf" | grep -q paused'
+answers a_pause_is_shown_with_its_reason 0 'paused: INC-4711: the database moves' status -c "$work/good.conf"
+conf "$work/good.conf" 'pause = "";'
+answers a_pause_wants_a_reason 1 'pause: wants a reason' check -c "$work/good.conf"
 conf "$work/good.conf" 'maxx = 3;'
 answers a_refused_reload_says_why 1 "did you mean 'max'" reload -c "$work/good.conf"
 answers a_broken_configuration_does_not_hide_the_daemon 0 'group web: wanted' status -c "$work/good.conf"
