@@ -11,6 +11,7 @@ extern const struct as_source_driver as_source_postgresql;
 extern const struct as_source_driver as_source_redis;
 extern const struct as_source_driver as_source_prometheus;
 extern const struct as_source_driver as_source_docker;
+extern const struct as_source_driver as_source_libvirt;
 extern const struct as_source_driver as_source_http;
 extern const struct as_source_driver as_source_exec;
 extern const struct as_source_driver as_source_probe;
@@ -21,17 +22,9 @@ extern const struct as_balancer_driver as_balancer_haproxy;
 extern const struct as_balancer_driver as_balancer_nginx;
 
 const struct as_source_driver *const as_source_drivers[] = {
-    &as_source_haproxy,
-    &as_source_nginx,
-    &as_source_mariadb,
-    &as_source_postgresql,
-    &as_source_redis,
-    &as_source_prometheus,
-    &as_source_docker,
-    &as_source_http,
-    &as_source_exec,
-    &as_source_probe,
-    NULL,
+    &as_source_haproxy, &as_source_nginx,      &as_source_mariadb, &as_source_postgresql,
+    &as_source_redis,   &as_source_prometheus, &as_source_docker,  &as_source_libvirt,
+    &as_source_http,    &as_source_exec,       &as_source_probe,   NULL,
 };
 
 const struct as_compute_driver *const as_compute_drivers[] = {

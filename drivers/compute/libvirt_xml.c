@@ -1,6 +1,5 @@
 /* XML of the libvirt driver: a writer that escapes whatever it is given. What is read back it takes from the
  * scanner of tags, and never reads behind the terminating NUL. */
-#include <ctype.h>
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>

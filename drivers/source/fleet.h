@@ -10,9 +10,9 @@
 
 #include "autoscale/source.h"
 
-#define FLEET_FIELDS     8
+#define FLEET_FIELDS     12
 #define FLEET_GROUPS_MAX 1000
-#define FLEET_ROWS_MAX   1500 /* instances of one endpoint: with all their series below AS_SAMPLES_CAP  */
+#define FLEET_ROWS_MAX   1200 /* instances of one endpoint: with all their series below AS_SAMPLES_CAP  */
 
 struct fleet_row {          /* one instance during one poll                                        */
     char id[AS_NAME_MAX], group[AS_NAME_MAX];

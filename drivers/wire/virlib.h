@@ -18,10 +18,10 @@
     X(ConnectOpen) X(ConnectClose) X(ConnectRef) X(ConnectIsAlive) X(ConnectSetKeepAlive) X(ConnectGetType)  \
     X(ConnectGetDomainCapabilities) X(ConnectListAllDomains)                                                 \
     X(NodeGetInfo) X(NodeGetMemoryStats)                                                                     \
-    X(DomainCreate) X(DomainCreateXML) X(DomainDestroy) X(DomainFree) X(DomainGetInfo) X(DomainGetMetadata)  \
-    X(DomainGetName) X(DomainGetState) X(DomainGetUUID) X(DomainIsActive) X(DomainIsPersistent)              \
-    X(DomainLookupByName) X(DomainLookupByUUID) X(DomainResume) X(DomainShutdown) X(DomainSuspend)           \
-    X(DomainUndefineFlags)                                                                                   \
+    X(DomainCreate) X(DomainCreateXML) X(DomainDestroy) X(DomainFree) X(DomainGetID) X(DomainGetInfo)        \
+    X(DomainGetMetadata) X(DomainGetName) X(DomainGetState) X(DomainGetUUID) X(DomainIsActive)               \
+    X(DomainIsPersistent) X(DomainListGetStats) X(DomainLookupByName) X(DomainLookupByUUID) X(DomainResume)  \
+    X(DomainShutdown) X(DomainStatsRecordListFree) X(DomainSuspend) X(DomainUndefineFlags)                   \
     X(NetworkCreateXML) X(NetworkDHCPLeaseFree) X(NetworkFree) X(NetworkGetDHCPLeases) X(NetworkGetXMLDesc)  \
     X(NetworkIsActive) X(NetworkLookupByName) X(NetworkUpdate)                                               \
     X(StoragePoolFree) X(StoragePoolIsActive) X(StoragePoolListAllVolumes) X(StoragePoolLookupByName)        \
