@@ -166,6 +166,8 @@ static void write_devices(FILE *out, const struct libvirt_machine *m)
         libvirt_escape(out, m->mark->id);
         fputs(".log'/></serial>", out);
     }
+    /* the guest's own account of its memory, for who measures it */
+    fputs("<memballoon model='virtio'><stats period='5'/></memballoon>", out);
     fputs("<rng model='virtio'><backend model='random'>/dev/urandom</backend></rng></devices>", out);
 }
 

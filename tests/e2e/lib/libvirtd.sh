@@ -8,7 +8,8 @@
 #     libvirtd.sh guest DIR       DIR/kernel and DIR/initrd: a guest that serves HTTP on port 8080 within seconds
 #     libvirtd.sh base DIR        DIR/pool with base.qcow2, known to the libvirtd there as pool "pool"
 #     libvirtd.sh missing         says what is not installed, and nothing when all is there
-# DIR/pid is the daemon's. Words on the guest's command line: "deaf" to the power button, "mute": serves nothing.
+# DIR/pid is the daemon's. Words on the guest's command line: "deaf" to the power button, "mute": serves nothing, "busy":
+# computes, "scribbling": writes to its disk once a second.
 set -u
 export PATH=$PATH:/usr/sbin:/sbin
 
@@ -73,7 +74,7 @@ CONF
 
 copy_modules() { # VERSION DIR: in the order in which they are to be loaded
     local module file n=0
-    for module in virtio_pci failover virtio_net virtio_blk virtio_rng virtio_console evdev button isofs; do
+    for module in virtio_pci failover virtio_net virtio_blk virtio_rng virtio_balloon virtio_console evdev button isofs; do
         for file in $(modprobe -S "$1" -D "$module" 2>/dev/null | sed -n 's/^insmod \([^ ]*\).*/\1/p'); do
             [ -e "$2/.$(basename "$file")" ] && continue
             n=$((n + 1))
@@ -102,6 +103,11 @@ done
 busybox ip link set lo up
 busybox ip link set eth0 up
 busybox udhcpc -i eth0 -s /bin/lease -q -n -t 60 -T 1
+has busy && while :; do :; done &
+has scribbling && while :; do
+    busybox dd if=/dev/zero of=/dev/vda bs=64k count=4 conv=fsync
+    busybox sleep 1
+done >/dev/null 2>&1 &
 has mute || busybox httpd -p 8080 -h /www
 echo "guest serves"
 while :; do busybox sleep 3600; done
