@@ -6,6 +6,8 @@
 
 #include "loader.h"
 
+#define HOST_OPTIONS_MAX 16
+
 /* FNV-1a, 64 bits: stable across versions and machines, as it is stored in the marks of instances. */
 static void make_revision(const char *text, char out[CFG_REVISION_MAX])
 {
@@ -16,9 +18,8 @@ static void make_revision(const char *text, char out[CFG_REVISION_MAX])
 }
 
 /* Text of the driver's own options, after its name; owned by the caller, NULL: out of memory. */
-static char *own_canon(const char *driver, const struct as_settings *s, const char *except)
+static char *own_canon(const char *driver, const struct as_settings *s, const char *const *skip)
 {
-    const char *const skip[] = { except, NULL };
     char *text = NULL;
     size_t size = 0;
     FILE *out = open_memstream(&text, &size);
@@ -116,10 +117,23 @@ static void take_standby(struct loader *l, struct cfg_group *g, const config_set
             where, g->min, c->standby, g->max);
 }
 
+/* The part of the options that makes an instance what it is. */
+static char *template_canon(const struct cfg_compute *c)
+{
+    const char *skip[HOST_OPTIONS_MAX + 2] = { NULL };
+    size_t n = 0;
+    if (c->driver->endpoints)
+        skip[n++] = c->driver->endpoints;
+    for (const struct as_option *o = c->driver->options; o->name && n <= HOST_OPTIONS_MAX; o++)
+        if (o->flags & AS_OPT_HOSTS)
+            skip[n++] = o->name;
+    return own_canon(c->driver->name, c->settings, skip);
+}
+
 static int compute_finish(struct loader *l, struct cfg_group *g, const char *where)
 {
     struct cfg_compute *c = &g->compute;
-    char *template = own_canon(c->driver->name, c->settings, c->driver->endpoints);
+    char *template = template_canon(c);
     if (!template)
         return AS_ENOMEM;
     make_revision(template, c->revision);

@@ -199,8 +199,7 @@ static int reserve_in(struct libvirt *d, virNetworkPtr net, const char *id, char
             return AS_OK;
         }
         if (!pick_free(d, &t, id, address))
-            return as_fail(err, AS_EFULL, "no address of range '%s' is free on %.60s: widen it",
-                           as_settings_str(d->settings, "range"), d->uri);
+            return as_fail(err, AS_EFULL, "no address of its range is free on %.60s: widen it", d->uri);
         rc = update_entry(d, net, VIR_NETWORK_UPDATE_COMMAND_ADD_LAST, id, address, err);
     }
     return rc;

@@ -46,6 +46,7 @@ const struct as_option libvirt_options[] = {
     { .name = "cpu_overcommit",
       .type = AS_OPT_NUMBER,
       .def = "4",
+      .flags = AS_OPT_HOSTS,
       .min = 0.1,
       .max = 1000,
       .help = "virtual processors of all machines together for each processor of the host" },
@@ -60,14 +61,16 @@ const struct as_option libvirt_options[] = {
       .def = "default",
       .help = "libvirt network to join; made when the host lacks it and subnet is given, and then kept" },
     { .name = "range",
-      .type = AS_OPT_STRING,
-      .flags = AS_OPT_REQUIRED,
-      .help = "IPv4 addresses for the machines, FIRST-LAST; the network's DHCP hands them out by our "
-              "reservation, "
-              "so keep its dynamic range apart, and that of other hosts on the same wire" },
+      .type = AS_OPT_STRINGS,
+      .flags = AS_OPT_REQUIRED | AS_OPT_HOSTS,
+      .help =
+          "IPv4 addresses for the machines, FIRST-LAST, one range for each of the hosts in their order; the "
+          "network's DHCP hands them out by our reservation, so keep its dynamic range apart" },
     { .name = "subnet",
-      .type = AS_OPT_STRING,
-      .help = "subnet of a network to be made, as 10.90.0.0/24; the host gets its first address" },
+      .type = AS_OPT_STRINGS,
+      .flags = AS_OPT_HOSTS,
+      .help = "subnet of a network to be made, as 10.90.0.0/24, one for each of the hosts; the host gets its "
+              "first address" },
     { .name = "bridge",
       .type = AS_OPT_STRING,
       .help = "bridge of a network to be made; libvirt picks if unset" },
@@ -105,6 +108,7 @@ const struct as_option libvirt_options[] = {
               "{mac} {network} in it" },
     { .name = "stop_timeout",
       .type = AS_OPT_DURATION,
+      .flags = AS_OPT_HOSTS,
       .def = "20s",
       .min = 0,
       .max = 3600000,
@@ -155,27 +159,103 @@ bool libvirt_subnet_parse(const char *text, struct libvirt_subnet *out)
     return true;
 }
 
+static int read_range(const struct as_settings *s, size_t k, struct libvirt_range *out, struct as_error *err)
+{
+    const char *text = as_settings_item(s, "range", k);
+    if (libvirt_range_parse(text, out))
+        return AS_OK;
+    return as_settings_fail(s, "range", err, "'%s' must be two IPv4 addresses, FIRST-LAST, at most %d apart",
+                            text, LIBVIRT_RANGE_MAX);
+}
+
+static int read_subnet(const struct as_settings *s, size_t k, struct libvirt_subnet *out,
+                       struct as_error *err)
+{
+    const char *text = as_settings_item(s, "subnet", k);
+    if (libvirt_subnet_parse(text, out))
+        return AS_OK;
+    return as_settings_fail(
+        s, "subnet", err, "'%s' must be the first address of a subnet and its prefix of 8 to 29 bits", text);
+}
+
+/* The place of this endpoint among the hosts: what is given for each of them is found by it. */
+static size_t place_of(const struct as_settings *s, const char *endpoint)
+{
+    for (size_t k = 0; k < as_settings_count(s, "hosts"); k++)
+        if (strcmp(as_settings_item(s, "hosts", k), endpoint) == 0)
+            return k;
+    return 0;
+}
+
+static int check_counts(const struct as_settings *s, struct as_error *err)
+{
+    static const char *const names[] = { "range", "subnet" };
+    size_t hosts = as_settings_count(s, "hosts");
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++)
+        if (as_settings_has(s, names[i]) && as_settings_count(s, names[i]) != hosts)
+            return as_settings_fail(
+                s, names[i], err,
+                "%zu of them for %zu hosts: each host needs its own, in the order of hosts, or "
+                "two would hand out the same addresses",
+                as_settings_count(s, names[i]), hosts);
+    return AS_OK;
+}
+
+/* No address may be handed out by this host and by one before it. */
+static int check_overlap(const struct libvirt *d, size_t place, struct as_error *err)
+{
+    const struct as_settings *s = d->settings;
+    struct libvirt_range other;
+    struct libvirt_subnet net;
+    for (size_t k = 0; k < place; k++) {
+        int rc = read_range(s, k, &other, err);
+        if (rc != AS_OK)
+            return rc;
+        if (other.first <= d->range.last && d->range.first <= other.last)
+            return as_settings_fail(s, "range", err,
+                                    "'%s' and '%s' overlap: hosts '%s' and '%s' would hand out the "
+                                    "same addresses",
+                                    as_settings_item(s, "range", k), as_settings_item(s, "range", place),
+                                    as_settings_item(s, "hosts", k), d->uri);
+        if (!d->subnet.prefix)
+            continue;
+        if ((rc = read_subnet(s, k, &net, err)) != AS_OK)
+            return rc;
+        int prefix = net.prefix < d->subnet.prefix ? net.prefix : d->subnet.prefix;
+        if (((net.base ^ d->subnet.base) & ~(UINT32_MAX >> prefix)) == 0)
+            return as_settings_fail(s, "subnet", err,
+                                    "'%s' and '%s' overlap: a balancer could not tell the machines of "
+                                    "hosts '%s' and '%s' apart",
+                                    as_settings_item(s, "subnet", k), as_settings_item(s, "subnet", place),
+                                    as_settings_item(s, "hosts", k), d->uri);
+    }
+    return AS_OK;
+}
+
+static int check_inside(const struct libvirt *d, size_t place, struct as_error *err)
+{
+    uint32_t broadcast = d->subnet.base | (UINT32_MAX >> d->subnet.prefix);
+    if (d->range.first > d->subnet.gateway && d->range.last < broadcast)
+        return AS_OK;
+    return as_settings_fail(
+        d->settings, "range", err, "'%s' must lie inside subnet '%s', behind the host's own first address",
+        as_settings_item(d->settings, "range", place), as_settings_item(d->settings, "subnet", place));
+}
+
 static int check_addresses(struct libvirt *d, const struct as_settings *s, struct as_error *err)
 {
-    const char *range = as_settings_str(s, "range"), *subnet = as_settings_str(s, "subnet");
-    if (!libvirt_range_parse(range, &d->range))
-        return as_settings_fail(s, "range", err,
-                                "'%s' must be two IPv4 addresses, FIRST-LAST, at most %d apart", range,
-                                LIBVIRT_RANGE_MAX);
-    if (!subnet && as_settings_has(s, "bridge"))
+    size_t place = place_of(s, d->uri);
+    bool makes = as_settings_has(s, "subnet");
+    if (!makes && as_settings_has(s, "bridge"))
         return as_settings_fail(s, "bridge", err, "makes no sense without subnet");
-    if (!subnet)
-        return AS_OK;
-    if (!libvirt_subnet_parse(subnet, &d->subnet))
-        return as_settings_fail(s, "subnet", err,
-                                "'%s' must be the first address of a subnet and its prefix of 8 to 29 bits",
-                                subnet);
-    uint32_t broadcast = d->subnet.base | (UINT32_MAX >> d->subnet.prefix);
-    if (d->range.first <= d->subnet.gateway || d->range.last >= broadcast)
-        return as_settings_fail(s, "range", err,
-                                "'%s' must lie inside subnet '%s', behind the host's own first address",
-                                range, subnet);
-    return AS_OK;
+    int rc = check_counts(s, err);
+    if (rc == AS_OK)
+        rc = read_range(s, place, &d->range, err);
+    if (rc == AS_OK && makes)
+        rc = read_subnet(s, place, &d->subnet, err);
+    if (rc == AS_OK && makes)
+        rc = check_inside(d, place, err);
+    return rc == AS_OK ? check_overlap(d, place, err) : rc;
 }
 
 /* --- the rest ----------------------------------------------------------------------------------------- */

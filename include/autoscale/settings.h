@@ -35,12 +35,15 @@ enum as_option_type {
     AS_OPT_LIST,     /* ( { … }, { … } ) of .sub                     as_settings_count, _sub(…, i) */
 };
 
-enum { AS_OPT_REQUIRED = 1 };
+enum {
+    AS_OPT_REQUIRED = 1,
+    AS_OPT_HOSTS = 2,             /* of the hosts or how they are asked, not of what is made       */
+};                                /*   there: a change outdates no instance                        */
 
 struct as_option {
     const char *name;
     enum as_option_type type;
-    unsigned flags;               /* AS_OPT_REQUIRED                                               */
+    unsigned flags;               /* AS_OPT_REQUIRED, AS_OPT_HOSTS                                 */
     const char *def;              /* default as the user would write it without quotes ("30s",     */
                                   /*   "true", "80%", "4"); NULL: unset                            */
     double min, max;              /* for quantities, both inclusive; both 0: not checked           */

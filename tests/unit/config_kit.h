@@ -75,6 +75,7 @@ static const struct as_source_driver db = { .name = "fakedb",
 static const struct as_option box_options[] = {
     { .name = "hosts", .type = AS_OPT_STRINGS, .def = "unix:///box.sock", .help = "the hosts" },
     { .name = "image", .type = AS_OPT_STRING, .flags = AS_OPT_REQUIRED, .help = "what runs" },
+    { .name = "slots", .type = AS_OPT_INT, .flags = AS_OPT_HOSTS, .def = "1", .help = "room on each host" },
     { .name = "memory", .type = AS_OPT_BYTES, .def = "256MiB", .help = "its memory" },
     { .name = "env", .type = AS_OPT_MAP, .help = "its environment" },
     { 0 },

@@ -296,7 +296,7 @@ static void the_revision_follows_the_template_alone(void **state)
     revision_of("image = \"shop:1\";", a);
     revision_of("image = \"shop:1\"; hosts = [ \"h1\", \"h2\" ]; launches = 9; timeout = \"5s\"; keep_failed "
                 "= \"1h\"; "
-                "memory = \"256MiB\";",
+                "memory = \"256MiB\"; slots = 4;",
                 b);
     assert_string_equal(a, b);
     assert_string_equal(a, "90c3b3c174159142");
