@@ -88,20 +88,8 @@ static void launch(struct instance *i, int host, const char *why)
     engine_submit(g->engine, op);
 }
 
-static void destroy(struct instance *i)
-{
-    struct group *g = i->group;
-    struct op *op = instance_op(i, OP_DESTROY, g->cfg->compute.timeout);
-    if (!op)
-        return;
-    i->busy = true;
-    op->port = g->hosts[i->host].port;
-    op->index = i->host;
-    identify(&op->target, i);
-    engine_submit(g->engine, op);
-}
-
-static void switch_over(struct instance *i, enum op_kind kind)
+/* Destroys, parks or unparks it where it is. */
+static void tell_host(struct instance *i, enum op_kind kind)
 {
     struct group *g = i->group;
     struct op *op = instance_op(i, kind, g->cfg->compute.timeout);
@@ -119,7 +107,7 @@ static void park(struct instance *i, const char *why)
 {
     if (i->state != INST_PARKED)
         instance_move(i, INST_PARKED, "%s", why);
-    switch_over(i, OP_PARK);
+    tell_host(i, OP_PARK);
 }
 
 static void unpark(struct instance *i, const char *why)
@@ -132,7 +120,7 @@ static void unpark(struct instance *i, const char *why)
         i->passes = i->misses = 0;
         g->unparks++;
     }
-    switch_over(i, OP_UNPARK);
+    tell_host(i, OP_UNPARK);
 }
 
 static void tell_pool(struct instance *i, enum op_kind kind, const struct step *s)
@@ -206,7 +194,7 @@ static void act_on(struct group *g, const struct step *s)
         instance_move(i, INST_LEAVING, "%s", s->why);
         break;
     case STEP_REMOVE: instance_move(i, INST_DESTROYING, "%s", s->why); break;
-    case STEP_DESTROY: destroy(i); break;
+    case STEP_DESTROY: tell_host(i, OP_DESTROY); break;
     case STEP_GONE: instance_move(i, INST_GONE, "%s", s->why); break;
     case STEP_KINDS: break;
     }

@@ -23,7 +23,7 @@ static void put_bool(cJSON *o, const char *name, bool v)
     cJSON_AddBoolToObject(o, name, v);
 }
 
-static void put_time(cJSON *o, const char *name, int64_t wall)
+void report_put_time(cJSON *o, const char *name, int64_t wall)
 {
     char text[40];
     struct tm tm;
@@ -140,7 +140,7 @@ cJSON *report_decision(const struct group *g)
     put_str(o, "group", g->cfg->name);
     if (!d->at)
         return o;
-    put_time(o, "time", d->wall);
+    report_put_time(o, "time", d->wall);
     put_num(o, "current", d->current);
     put_num(o, "desired", d->desired);
     put_num(o, "serving", d->serving);
@@ -380,7 +380,7 @@ cJSON *report_status(const struct engine *e)
     put_str(o, "version", AUTOSCALE_VERSION);
     put_num(o, "pid", getpid());
     put_bool(o, "dry_run", !e->world.act);
-    put_time(o, "time", e->wall);
+    report_put_time(o, "time", e->wall);
     put_num(o, "uptime_s", (double)(e->now - e->started) / 1000.0);
     put_num(o, "interval_ms", (double)e->cfg->interval);
     put_num(o, "ticks", (double)e->ticks);

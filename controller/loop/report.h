@@ -12,5 +12,7 @@ char *report_decision_text(const struct group *g);         /* the newest decisio
 cJSON *report_decision(const struct group *g);
 cJSON *report_status(const struct engine *e);
 cJSON *report_plan(const struct group *g, const struct plan *p);
+/* A wall time as text in UTC, to the millisecond. */
+void report_put_time(cJSON *o, const char *name, int64_t wall);
 
 #endif

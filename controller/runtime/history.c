@@ -1,26 +1,13 @@
 /* history: journal rows to JSON. Reads only. */
-#include <stdio.h>
-#include <time.h>
-
 #include "history.h"
+#include "../loop/report.h"
 
 #define DECISION_SLACK (2 * AS_MINUTE) /* an unchanged decision is noted once a minute */
-
-static void put_wall(cJSON *o, const char *name, int64_t wall)
-{
-    char text[40];
-    struct tm tm;
-    time_t s = (time_t)(wall / 1000);
-    gmtime_r(&s, &tm);
-    size_t n = strftime(text, sizeof text, "%Y-%m-%dT%H:%M:%S", &tm);
-    snprintf(text + n, sizeof text - n, ".%03dZ", (int)(wall % 1000));
-    cJSON_AddStringToObject(o, name, text);
-}
 
 static int add_event(void *arg, const struct journal_event *v)
 {
     cJSON *o = cJSON_CreateObject();
-    put_wall(o, "time", v->wall);
+    report_put_time(o, "time", v->wall);
     cJSON_AddNumberToObject(o, "id", (double)v->id);
     cJSON_AddStringToObject(o, "group", v->group);
     cJSON_AddStringToObject(o, "instance", v->instance);
@@ -33,8 +20,8 @@ static int add_event(void *arg, const struct journal_event *v)
 static int add_decision(void *arg, const struct journal_decision *d)
 {
     cJSON *o = cJSON_CreateObject(), *last = cJSON_Parse(d->last_json ? d->last_json : d->json);
-    put_wall(o, "time", d->wall);
-    put_wall(o, "last", d->last_wall);
+    report_put_time(o, "time", d->wall);
+    report_put_time(o, "last", d->last_wall);
     cJSON_AddNumberToObject(o, "seen", (double)d->repeats);
     cJSON_AddStringToObject(o, "group", d->group);
     cJSON_AddNumberToObject(o, "current", d->current);

@@ -9,8 +9,8 @@
 
 #include "../wire/marialink.h"
 #include "autoscale/source.h"
+#include "own_queries.h"
 
-#define NUMBER_MAX    400  /* characters; the largest double has 309 digits */
 #define RESTART_SLACK 3000 /* ms by which two reckonings of one start may differ */
 #define SPARE_SLOTS   2    /* below that the connection is not given up */
 #define NEEDS_PROCESS "processlist"
@@ -43,15 +43,7 @@ static const struct as_option options[] = {
       .type = AS_OPT_BOOL,
       .def = "true",
       .help = "look whether the server is a replica, which needs SLAVE MONITOR" },
-    { .name = "statement_timeout",
-      .type = AS_OPT_DURATION,
-      .def = "2s",
-      .min = 10,
-      .max = 10 * 60000,
-      .help = "the server cancels a statement that runs longer" },
-    { .name = "queries",
-      .type = AS_OPT_MAP,
-      .help = "series of your own: NAME = \"SELECT that gives one number\"; run read-only" },
+    OWN_QUERIES_OPTIONS,
     { 0 },
 };
 
@@ -85,19 +77,6 @@ static const char server_sql[] =
     "select @@global.max_connections as slots, concat(quote(substring_index(u.name, '@', 1)), '@',"
     " quote(substring_index(u.name, '@', -1))) as role from (select current_user() as name) u";
 
-/* A plain decimal number: no blanks, hexadecimal, NaN or infinity, which strtod would take. */
-static bool number_parse(const char *text, double *out)
-{
-    char *end;
-    if (!text || !*text || strspn(text, "0123456789+-.eE") != strlen(text))
-        return false;
-    double value = strtod(text, &end);
-    if (end == text || *end || !isfinite(value))
-        return false;
-    *out = value;
-    return true;
-}
-
 static int add(struct as_samples *out, const char *name, double value, double weight, struct as_error *err)
 {
     return as_samples_add(out, "", name, value, weight, err);
@@ -111,7 +90,7 @@ static bool status_value(const struct marialink_table *t, const char *name, doub
     for (unsigned r = 0; r < t->rows; r++) {
         const char *key = marialink_cell(t, r, "Variable_name");
         if (key && strcasecmp(key, name) == 0)
-            return number_parse(marialink_cell(t, r, "Value"), out) && *out >= 0;
+            return own_number_parse(marialink_cell(t, r, "Value"), out) && *out >= 0;
     }
     return false;
 }
@@ -123,7 +102,7 @@ static int read_server(struct mariadb *m, as_time deadline, double *slots, struc
     if (rc != AS_OK)
         return rc;
     const char *role = marialink_cell(&t, 0, "role");
-    if (!number_parse(marialink_cell(&t, 0, "slots"), slots))
+    if (!own_number_parse(marialink_cell(&t, 0, "slots"), slots))
         rc = as_fail(err, AS_EPROTO, "the server's max_connections is not a number");
     snprintf(m->role, sizeof m->role, "%s", role ? role : "USER");
     marialink_table_fini(&t);
@@ -224,7 +203,7 @@ static void channels_read(const struct marialink_table *t, struct channels *c)
 {
     for (unsigned r = 0; r < t->rows; r++) {
         double lag;
-        if (number_parse(marialink_cell(t, r, "Seconds_Behind_Master"), &lag))
+        if (own_number_parse(marialink_cell(t, r, "Seconds_Behind_Master"), &lag))
             c->lag = fmax(c->lag, lag);
         else if (c->stopped++ == 0) /* NULL: it stands still, however far behind */
             c->first = r;
@@ -285,17 +264,6 @@ static int add_replication(struct mariadb *m, as_time deadline, struct as_sample
 
 /* --- own queries ------------------------------------------------------------------------------ */
 
-/* The query becomes a scalar subquery: so it is one SELECT of one column and at most one row, and however long
- * its text is, the server sends NUMBER_MAX characters. The line break ends a comment. */
-static char *query_wrap(const char *sql)
-{
-    size_t len = strlen(sql);
-    char *text;
-    while (len > 0 && strchr(" \t\r\n;", sql[len - 1]))
-        len--;
-    return asprintf(&text, "select left((%.*s\n), %d)", (int)len, sql, NUMBER_MAX) < 0 ? NULL : text;
-}
-
 /* Without PROCESS a user sees its own session in the process list and nothing tells so. This small table of
  * InnoDB's is refused without it. */
 static int check_process(struct mariadb *m, const char *sql, as_time deadline, struct as_error *why)
@@ -315,48 +283,22 @@ static int check_process(struct mariadb *m, const char *sql, as_time deadline, s
 }
 
 /* Runs one query of the operator; the reason of a failure goes to *why. */
-static int query_number(struct mariadb *m, const char *sql, as_time deadline, double *value,
-                        struct as_error *why)
+static int query_number(void *self, const char *sql, as_time deadline, double *value, struct as_error *why)
 {
+    struct mariadb *m = self;
     struct marialink_table t = { 0 };
-    int rc = check_process(m, sql, deadline, why);
+    int rc = marialink_usable(&m->link) ? check_process(m, sql, deadline, why)
+                                        : as_fail(why, AS_EAGAIN, "not run, no time or connection was left");
     if (rc != AS_OK)
         return rc;
-    char *text = query_wrap(sql);
+    char *text = own_query_wrap(sql, "");
     rc = text ? marialink_query(&m->link, text, deadline, &t, NULL, why)
               : as_fail(why, AS_ENOMEM, "out of memory");
     free(text);
-    if (rc != AS_OK)
-        return rc;
-    const char *cell = t.rows == 1 && t.columns == 1 ? t.cells[0] : NULL;
-    if (!cell)
-        rc = as_fail(why, AS_EPROTO, "it gives no row or NULL: use coalesce() if that means a number");
-    else if (strlen(cell) >= NUMBER_MAX || !number_parse(cell, value))
-        rc = as_fail(why, AS_EPROTO, "it gives '%.40s', which is not a number", cell);
+    if (rc == AS_OK)
+        rc = own_query_result(t.rows == 1 && t.columns == 1 ? t.cells[0] : NULL, value, why);
     marialink_table_fini(&t);
     return rc;
-}
-
-/* A bad query must not blind the rest: its series is left out, and *note says why (the first one). */
-static int add_queries(struct mariadb *m, as_time deadline, struct as_samples *out, struct as_error *note)
-{
-    size_t count = as_settings_count(m->settings, "queries");
-    int failed = 0;
-    for (size_t i = 0; i < count; i++) {
-        const char *name = as_settings_key(m->settings, "queries", i);
-        struct as_error why = { 0 };
-        double value;
-        int rc = marialink_usable(&m->link)
-                     ? query_number(m, as_settings_item(m->settings, "queries", i), deadline, &value, &why)
-                     : as_fail(&why, AS_EAGAIN, "not run, no time or connection was left");
-        if (rc == AS_OK)
-            rc = add(out, name, value, 1, &why);
-        if (rc == AS_ENOMEM)
-            return as_fail(note, AS_ENOMEM, "%s", why.msg);
-        if (rc != AS_OK && failed++ == 0)
-            as_fail(note, (enum as_rc)rc, "query '%s': %s", name, why.msg);
-    }
-    return count == 0 ? AS_OK : add(out, "queries_failed", failed, 1, note);
 }
 
 /* --- the driver ------------------------------------------------------------------------------- */
@@ -371,7 +313,7 @@ static int mariadb_poll(void *self, as_time deadline, struct as_samples *out, st
     m->refused = false;
     int rc = add_builtin(m, deadline, out, &why);
     if (rc == AS_OK)
-        rc = add_queries(m, deadline, out, &why);
+        rc = own_queries_poll(&(struct own_queries){ m->settings, m, query_number }, deadline, out, &why);
     if (rc == AS_OK && as_settings_bool(m->settings, "replication"))
         rc = add_replication(m, deadline, out, &why);
     if (rc != AS_OK)
@@ -381,30 +323,6 @@ static int mariadb_poll(void *self, as_time deadline, struct as_samples *out, st
     if (err && why.rc != AS_OK)
         *err = why;
     return rc;
-}
-
-static bool is_builtin(const char *name)
-{
-    for (const struct as_series_doc *s = series; s->name; s++)
-        if (strcmp(s->name, name) == 0)
-            return true;
-    return false;
-}
-
-static int check_queries(const struct as_settings *s, struct as_error *err)
-{
-    for (size_t i = 0; i < as_settings_count(s, "queries"); i++) {
-        const char *name = as_settings_key(s, "queries", i), *sql = as_settings_item(s, "queries", i);
-        if (strlen(name) >= AS_NAME_MAX)
-            return as_settings_fail(s, "queries", err, "the name '%.32s...' is longer than %d characters",
-                                    name, AS_NAME_MAX - 1);
-        if (is_builtin(name))
-            return as_settings_fail(s, "queries", err,
-                                    "'%s' is a series of the driver itself: choose another name", name);
-        if (strspn(sql, " \t\r\n;") == strlen(sql))
-            return as_settings_fail(s, "queries", err, "'%s' is empty", name);
-    }
-    return AS_OK;
 }
 
 static int mariadb_open(void *self, const struct as_settings *settings, const char *endpoint,
@@ -420,7 +338,7 @@ static int mariadb_open(void *self, const struct as_settings *settings, const ch
         .statement_timeout = as_settings_ms(settings, "statement_timeout"),
     };
     m->settings = settings;
-    int rc = check_queries(settings, err);
+    int rc = own_queries_check(settings, series, err);
     if (rc != AS_OK)
         return rc;
     if (marialink_init(&m->link, endpoint, &login, &why) != AS_OK)

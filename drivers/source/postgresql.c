@@ -9,8 +9,7 @@
 
 #include "../wire/pglink.h"
 #include "autoscale/source.h"
-
-#define NUMBER_MAX 400 /* characters; the largest double has 309 digits */
+#include "own_queries.h"
 
 struct postgresql {
     const struct as_settings *settings; /* borrowed */
@@ -26,15 +25,7 @@ static const struct as_option options[] = {
       .flags = AS_OPT_REQUIRED,
       .help = "libpq connection string of each server, without a password" },
     { .name = "password_file", .type = AS_OPT_SECRET, .help = "file that holds the password of the role" },
-    { .name = "statement_timeout",
-      .type = AS_OPT_DURATION,
-      .def = "2s",
-      .min = 10,
-      .max = 10 * 60000,
-      .help = "the server cancels a statement that runs longer" },
-    { .name = "queries",
-      .type = AS_OPT_MAP,
-      .help = "series of your own: NAME = \"SELECT that gives one number\"; run read-only" },
+    OWN_QUERIES_OPTIONS,
     { 0 },
 };
 
@@ -91,24 +82,11 @@ static const char builtin_sql[] =
     "   greatest(0, pg_wal_lsn_diff(pg_last_wal_receive_lsn(), pg_last_wal_replay_lsn()))"
     "  end as lag) r";
 
-/* A plain decimal number: no blanks, hexadecimal, NaN or infinity, which strtod would take. */
-static bool number_parse(const char *text, double *out)
-{
-    char *end;
-    if (!*text || strspn(text, "0123456789+-.eE") != strlen(text))
-        return false;
-    double value = strtod(text, &end);
-    if (end == text || *end || !isfinite(value))
-        return false;
-    *out = value;
-    return true;
-}
-
 /* The number in a column of the only row; false when it is NULL or no number. */
 static bool column(const PGresult *row, const char *name, double *out)
 {
     int c = PQfnumber(row, name);
-    return c >= 0 && !PQgetisnull(row, 0, c) && number_parse(PQgetvalue(row, 0, c), out);
+    return c >= 0 && !PQgetisnull(row, 0, c) && own_number_parse(PQgetvalue(row, 0, c), out);
 }
 
 static int add(struct as_samples *out, const char *name, double value, double weight, struct as_error *err)
@@ -196,56 +174,21 @@ static int add_builtin(struct postgresql *p, as_time deadline, struct as_samples
     return rc;
 }
 
-/* The query becomes a scalar subquery: so it is one SELECT of one column and at most one row, and however long
- * its text is, the server sends NUMBER_MAX characters. The line break ends a comment. */
-static char *query_wrap(const char *sql)
-{
-    size_t len = strlen(sql);
-    char *text;
-    while (len > 0 && strchr(" \t\r\n;", sql[len - 1]))
-        len--;
-    return asprintf(&text, "select left((%.*s\n)::text, %d)", (int)len, sql, NUMBER_MAX) < 0 ? NULL : text;
-}
-
 /* Runs one query of the operator; the reason of a failure goes to *why. */
-static int query_number(struct postgresql *p, const char *sql, as_time deadline, double *value,
-                        struct as_error *why)
+static int query_number(void *self, const char *sql, as_time deadline, double *value, struct as_error *why)
 {
+    struct postgresql *p = self;
     PGresult *row = NULL;
-    char *text = query_wrap(sql);
+    if (!pglink_usable(&p->link))
+        return as_fail(why, AS_EAGAIN, "not run, no time or connection was left");
+    char *text = own_query_wrap(sql, "::text");
     int rc =
         text ? pglink_row(&p->link, text, deadline, &row, why) : as_fail(why, AS_ENOMEM, "out of memory");
     free(text);
-    if (rc != AS_OK)
-        return rc;
-    if (PQgetisnull(row, 0, 0))
-        rc = as_fail(why, AS_EPROTO, "it gives no row or NULL: use coalesce() if that means a number");
-    else if (PQgetlength(row, 0, 0) >= NUMBER_MAX || !number_parse(PQgetvalue(row, 0, 0), value))
-        rc = as_fail(why, AS_EPROTO, "it gives '%.40s', which is not a number", PQgetvalue(row, 0, 0));
+    if (rc == AS_OK)
+        rc = own_query_result(PQgetisnull(row, 0, 0) ? NULL : PQgetvalue(row, 0, 0), value, why);
     PQclear(row);
     return rc;
-}
-
-/* A bad query must not blind the rest: its series is left out, and *note says why (the first one). */
-static int add_queries(struct postgresql *p, as_time deadline, struct as_samples *out, struct as_error *note)
-{
-    size_t count = as_settings_count(p->settings, "queries");
-    int failed = 0;
-    for (size_t i = 0; i < count; i++) {
-        const char *name = as_settings_key(p->settings, "queries", i);
-        struct as_error why = { 0 };
-        double value;
-        int rc = pglink_usable(&p->link)
-                     ? query_number(p, as_settings_item(p->settings, "queries", i), deadline, &value, &why)
-                     : as_fail(&why, AS_EAGAIN, "not run, no time or connection was left");
-        if (rc == AS_OK)
-            rc = add(out, name, value, 1, &why);
-        if (rc == AS_ENOMEM)
-            return as_fail(note, AS_ENOMEM, "%s", why.msg);
-        if (rc != AS_OK && failed++ == 0)
-            as_fail(note, (enum as_rc)rc, "query '%s': %s", name, why.msg);
-    }
-    return count == 0 ? AS_OK : add(out, "queries_failed", failed, 1, note);
 }
 
 static int postgresql_poll(void *self, as_time deadline, struct as_samples *out, struct as_error *err)
@@ -255,36 +198,12 @@ static int postgresql_poll(void *self, as_time deadline, struct as_samples *out,
     size_t before = out->count;
     int rc = add_builtin(p, deadline, out, &why);
     if (rc == AS_OK)
-        rc = add_queries(p, deadline, out, &why);
+        rc = own_queries_poll(&(struct own_queries){ p->settings, p, query_number }, deadline, out, &why);
     if (rc != AS_OK)
         out->count = before;
     if (err && why.rc != AS_OK)
         *err = why;
     return rc;
-}
-
-static bool is_builtin(const char *name)
-{
-    for (const struct as_series_doc *s = series; s->name; s++)
-        if (strcmp(s->name, name) == 0)
-            return true;
-    return false;
-}
-
-static int check_queries(const struct as_settings *s, struct as_error *err)
-{
-    for (size_t i = 0; i < as_settings_count(s, "queries"); i++) {
-        const char *name = as_settings_key(s, "queries", i), *sql = as_settings_item(s, "queries", i);
-        if (strlen(name) >= AS_NAME_MAX)
-            return as_settings_fail(s, "queries", err, "the name '%.32s...' is longer than %d characters",
-                                    name, AS_NAME_MAX - 1);
-        if (is_builtin(name))
-            return as_settings_fail(s, "queries", err,
-                                    "'%s' is a series of the driver itself: choose another name", name);
-        if (strspn(sql, " \t\r\n;") == strlen(sql))
-            return as_settings_fail(s, "queries", err, "'%s' is empty", name);
-    }
-    return AS_OK;
 }
 
 static int postgresql_open(void *self, const struct as_settings *settings, const char *endpoint,
@@ -293,7 +212,7 @@ static int postgresql_open(void *self, const struct as_settings *settings, const
     struct postgresql *p = self;
     struct as_error why = { 0 };
     p->settings = settings;
-    int rc = check_queries(settings, err);
+    int rc = own_queries_check(settings, series, err);
     if (rc != AS_OK)
         return rc;
     rc = pglink_init(&p->link, endpoint, as_settings_str(settings, "password_file"),

@@ -7,6 +7,7 @@
 
 #include "../wire/site.h"
 #include "autoscale/source.h"
+#include "own_queries.h"
 #include "prometheus_result.h"
 
 #define ANSWER_MAX  (16 * 1024 * 1024)
@@ -235,30 +236,6 @@ static int prometheus_poll(void *self, as_time deadline, struct as_samples *out,
 
 /* --- open and close -------------------------------------------------------------------------------------- */
 
-static bool is_builtin(const char *name)
-{
-    for (const struct as_series_doc *d = series; d->name; d++)
-        if (strcmp(d->name, name) == 0)
-            return true;
-    return false;
-}
-
-static int check_queries(const struct as_settings *s, struct as_error *err)
-{
-    for (size_t i = 0; i < as_settings_count(s, "queries"); i++) {
-        const char *name = as_settings_key(s, "queries", i), *text = as_settings_item(s, "queries", i);
-        if (strlen(name) >= AS_NAME_MAX)
-            return as_settings_fail(s, "queries", err, "the name '%.32s...' is longer than %d characters",
-                                    name, AS_NAME_MAX - 1);
-        if (is_builtin(name))
-            return as_settings_fail(s, "queries", err,
-                                    "'%s' is a series of the driver itself: choose another name", name);
-        if (strspn(text, " \t\r\n") == strlen(text))
-            return as_settings_fail(s, "queries", err, "'%s' is empty", name);
-    }
-    return AS_OK;
-}
-
 static int check_reduces(const struct as_settings *s, struct as_error *err)
 {
     for (size_t i = 0; i < as_settings_count(s, "reduces"); i++) {
@@ -320,7 +297,7 @@ static int prometheus_open(void *self, const struct as_settings *settings, const
     struct prometheus *p = self;
     (void)endpoint;
     p->settings = settings;
-    int rc = check_queries(settings, err);
+    int rc = own_queries_check(settings, series, err);
     if (rc == AS_OK)
         rc = check_reduces(settings, err);
     if (rc == AS_OK)
