@@ -1,17 +1,23 @@
-/* The collapse guard: traffic that falls far below what it just was, while errors rise or servers are missing, is an
- * outage and not a trough. Those who got errors come back all at once, so the size held before is kept as a floor
- * through the storm. May only raise the floor; must never hold for good a size that nobody needs. */
+/* The collapse guard: traffic that falls far below what it just was, or far below what its season lets expect, while
+ * errors rise or servers are missing, is an outage and not a trough. Those who got errors come back all at once, so the
+ * size held before is kept as a floor through the storm. May only raise the floor; must never hold for good a size that
+ * nobody needs. */
 #include <math.h>
 #include <stdio.h>
 
 #include "common.h"
+#include "season_feed.h"
 
 #define INPUT_ERRORS 1
 #define ERRORS_RISE  2    /* times their usual rate */
 #define ERRORS_LEAST 0.01 /* of the usual traffic, when the user names no number */
 #define MISSING                                                                                              \
     0.75 /* so few of the serving ones are left, and others are on their way: servers are missing */
-#define HISTORY 0.2 /* of the window must have been seen before a fall is judged */
+#define HISTORY       0.2     /* of the window must have been seen before a fall is judged */
+#define SAID_BEFORE   AS_HOUR /* an outage shall not be in the forecast that it is judged by */
+#define BAND          0.02    /* of the loads are below the forecast's lower band */
+#define EARLY_OR_LATE 5       /* minutes that a trough of every day may be */
+#define SHARE_LEAST   0.5     /* of the forecast must be the season's */
 
 enum mood { CALM, DOUBT, OUTAGE };
 
@@ -30,6 +36,9 @@ struct guard {
     int held;           /* size to keep */
     as_time sizes_from; /* the largest sizes and numbers serving of this and the last stretch of calm */
     int size[2], serving[2];
+    struct season_feed feed;
+    bool seasonal; /* feed is there */
+    bool accepted; /* this load is far below its season, and no errors followed */
 };
 
 static const struct as_option options[] = {
@@ -63,6 +72,16 @@ static const struct as_option options[] = {
       .max = 3600000,
       .help = "the size is kept so long to see whether errors follow a fall; a fall that none follow is a "
               "trough" },
+    { .name = "season",
+      .type = AS_OPT_BOOL,
+      .def = "true",
+      .help =
+          "the usual traffic is what its daily and weekly season lets expect, as soon as that is learnt and "
+          "better than the mean; false: always the mean over window" },
+    { .name = "timezone",
+      .type = AS_OPT_STRING,
+      .def = "UTC",
+      .help = "IANA name of the zone by whose clock the visitors live, as \"Europe/Berlin\"" },
     { .name = "hold",
       .type = AS_OPT_DURATION,
       .def = "15m",
@@ -84,7 +103,28 @@ static int guard_init(void *state, const struct as_settings *settings, struct as
     g->fall = as_settings_num(settings, "fall");
     g->doubt = as_settings_ms(settings, "doubt");
     g->hold = as_settings_ms(settings, "hold");
-    return AS_OK;
+    g->seasonal = as_settings_bool(settings, "season");
+    struct as_error why;
+    int rc = AS_OK;
+    if (g->seasonal)
+        rc = season_feed_init(&g->feed, &(struct season_rules){ .day = AS_DAY, .quantile = BAND },
+                              as_settings_str(settings, "timezone"), &why);
+    return rc == AS_ENOMEM ? as_fail(err, rc, "%s", why.msg)
+           : rc            ? as_settings_fail(settings, "timezone", err, "%s", why.msg)
+                           : AS_OK;
+}
+
+static void guard_fini(void *state)
+{
+    struct guard *g = state;
+    season_feed_fini(&g->feed);
+}
+
+static void guard_learn(void *state, size_t input, const int64_t *walls, const double *means, size_t count)
+{
+    struct guard *g = state;
+    if (input == 0 && g->seasonal)
+        season_feed_learn(&g->feed, walls, means, count);
 }
 
 /* --- calm: what is usual -------------------------------------------------------------------------- */
@@ -137,8 +177,33 @@ static void begin_anew(struct guard *g, as_time at, double value, double errors)
 
 /* --- suspicion ------------------------------------------------------------------------------------ */
 
-static bool has_fallen(const struct guard *g, double value)
+/* The least that the season let expect of these minutes, before they came: a trough may be early or late. By what was
+ * trusted then, as an outage is what makes a forecast look bad. NULL: it cannot say, or not well enough. */
+static const struct season_said *expected(const struct guard *g)
 {
+    const struct season *s = &g->feed.season;
+    const struct season_said *least = NULL;
+    for (int64_t k = -EARLY_OR_LATE; k <= EARLY_OR_LATE && g->seasonal; k++) {
+        const struct season_said *said = season_for(s, g->feed.bin + k);
+        if (said && said->open && said->share >= SHARE_LEAST && (!least || said->point < least->point))
+            least = said;
+    }
+    return least;
+}
+
+/* Below what was usual just before; in calm times what the season expects goes before, so that neither a steep trough
+ * of every day is a fall, nor an outage that comes slowly none. */
+static bool has_fallen(struct guard *g, double value)
+{
+    const struct season_said *said = g->mood == CALM ? expected(g) : NULL;
+    if (said) {
+        double low = fmin(g->fall * said->point, said->bound);
+        g->accepted = g->accepted && value < low;
+        if (!g->accepted) {
+            g->usual = value < low ? said->point : g->usual;
+            return value < low;
+        }
+    }
     bool known = g->first && (double)(g->last - g->first) >= HISTORY * (double)g->window;
     return known && value < g->fall * g->usual;
 }
@@ -182,9 +247,10 @@ static void judge(struct guard *g, const struct as_view *view, as_time at, doubl
         g->zero_seen = true;
     if (g->mood == DOUBT && !fallen)
         g->mood = CALM;
-    else if (g->mood == DOUBT && view->now - g->since >= g->doubt)
+    else if (g->mood == DOUBT && view->now - g->since >= g->doubt) {
         begin_anew(g, at, value, errors);
-    else if (g->mood == OUTAGE && view->now >= g->until && fallen)
+        g->accepted = true;
+    } else if (g->mood == OUTAGE && view->now >= g->until && fallen)
         begin_anew(g, at, value, errors);
     else if (g->mood == OUTAGE && view->now >= g->until)
         g->mood = CALM;
@@ -199,8 +265,10 @@ static void tell(const struct guard *g, const struct as_view *view, double value
     out->kind =
         AS_FLOOR; /* in calm times of 0, which raises nothing: this policy has no say in what the load asks for */
     out->count = g->mood == CALM ? 0 : g->held;
+    const struct season_said *said = expected(g);
     if (g->mood == CALM)
-        policy_words(out, "calm: ", g->metric, " ", now.s, ", usual ", usual.s, NULL);
+        policy_words(out, "calm: ", g->metric, " ", now.s, said ? ", forecast " : ", usual ",
+                     said ? policy_num(rint(said->point * 10) / 10).s : usual.s, NULL);
     else if (g->mood == DOUBT)
         policy_reason(out, "%s fell from %s to %s: keeping %d to see whether errors follow, %s more",
                       g->metric, usual.s, now.s, g->held,
@@ -219,6 +287,10 @@ static void guard_decide(void *state, const struct as_view *view, struct as_prop
     struct as_reading e = policy_input(view, INPUT_ERRORS, AS_LAST, 0, 0);
     char span[24];
     bool whole = r.fresh == AS_FRESH && !r.partial;
+    if (g->seasonal) {
+        season_feed_tick(&g->feed, view, whole ? r.value : NAN);
+        season_lead(&g->feed.season, SAID_BEFORE / g->feed.season.bin);
+    }
     if (!whole && g->mood != CALM && view->now >= (g->mood == OUTAGE ? g->until : g->since + g->doubt))
         g->mood = CALM; /* not on what was measured once, for good */
     if (whole) {
@@ -246,4 +318,6 @@ const struct as_policy_type as_policy_guard = {
     .state_size = sizeof(struct guard),
     .init = guard_init,
     .decide = guard_decide,
+    .learn = guard_learn,
+    .fini = guard_fini,
 };

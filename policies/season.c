@@ -143,11 +143,6 @@ static double stretch(double forecast, double soft, double error)
     return fmax(0, (forecast + soft) * exp(error) - soft);
 }
 
-double season_quantile(const struct season *s, const struct season_said *said, double quantile)
-{
-    return stretch(said->point, said->soft, errors_quantile(&s->errors, quantile));
-}
-
 static double pinball(double y, double q, double quantile)
 {
     return y > q ? quantile * (y - q) : (1 - quantile) * (q - y);
@@ -162,7 +157,7 @@ static void roll(double *mean, double value, double share)
 
 static void score(struct season *s, const struct season_said *said, double y)
 {
-    double mine = pinball(y, said->upper, s->quantile), theirs = pinball(y, said->persists, s->quantile);
+    double mine = pinball(y, said->bound, s->quantile), theirs = pinball(y, said->persists, s->quantile);
     double slow = 1 - fade(1, SCORE_DAYS, s), fast = 1 - fade(1, LATELY_DAYS, s);
     s->weight += slow * (1 - s->weight); /* early on a plain mean */
     s->count++;
@@ -222,12 +217,14 @@ static bool is_odd(const struct season *s, int64_t bin, double y)
 static void speak(struct season *s)
 {
     struct season_said *said = &s->said[slot(s->newest + s->lead, s->said_most)];
-    *said = (struct season_said){ .made = s->newest, .due = s->newest + s->lead, .soft = SOFT * s->mean };
+    *said = (struct season_said){
+        .made = s->newest, .due = s->newest + s->lead, .open = s->open, .soft = SOFT * s->mean
+    };
     if (said->soft <= 0 || !season_experts(s, said)) {
         said->due = INT64_MIN;
         return;
     }
-    said->upper = season_quantile(s, said, s->quantile);
+    said->bound = stretch(said->point, said->soft, errors_quantile(&s->errors, s->quantile));
     said->persists = stretch(said->f[SEASON_LEVEL], said->soft, errors_quantile(&s->persists, s->quantile));
 }
 

@@ -31,8 +31,9 @@ struct season_said {          /* one forecast, made at the end of bin `made` for
     bool has[SEASON_EXPERTS]; /* it had the past it needs; else f is that of SEASON_LEVEL                */
     double season;            /* the others, weighted by loss^-8; NAN: none had its past                 */
     double point, share;      /* level + share * (season - level)                                        */
-    double upper;             /* `quantile` of the load, by the point's errors                           */
+    double bound;             /* `quantile` of the load, by the point's errors                           */
     double persists;          /* the same by persistence and its errors                                  */
+    bool open;                /* the season was trusted when this was said                               */
     double soft;              /* added to both sides of an error's ratio, as loads near 0 have no ratio  */
 };
 
@@ -83,8 +84,6 @@ void season_relive(struct season *s);
 
 /* What was said for this bin; NULL: nothing was. */
 const struct season_said *season_for(const struct season *s, int64_t bin);
-/* The load that is not passed with this probability, by the errors of such forecasts. */
-double season_quantile(const struct season *s, const struct season_said *said, double quantile);
 /* Bins from the first known one to the newest. */
 int64_t season_history(const struct season *s);
 /* Whether enough was judged for an opinion, and a forecast for that bin has a season. */

@@ -4,13 +4,12 @@
 
 #include "season_say.h"
 
-#define RATIO_MOST  5.0
-#define LOSS_LEAST  1e-9
-#define SMOOTH      1 /* bins to each side, at least; more where the lead is long */
-#define SMOOTH_MOST 10
-#define CALM        30 /* newest bins of a calm look, as long as the longest of persistence */
-#define DAYS        7
-#define WEEKS       4
+#define RATIO_MOST 5.0
+#define LOSS_LEAST 1e-9
+#define SMOOTH     1  /* bins to each side that a season is the mean of: more would blunt what is steep */
+#define CALM       30 /* newest bins of a calm look, as long as the longest of persistence */
+#define DAYS       7
+#define WEEKS      4
 
 /* --- the same time on another day --------------------------------------------------------------------------- */
 
@@ -25,25 +24,19 @@ int64_t season_same_time(const struct season *s, int64_t bin, int days)
     return bin - ((t - then) * 1000 + s->bin / 2) / s->bin;
 }
 
-static int64_t smooth_of(const struct season *s)
-{
-    int64_t w = s->lead / 4;
-    return w < SMOOTH ? SMOOTH : w > SMOOTH_MOST ? SMOOTH_MOST : w;
-}
-
 /* Mean about a bin; NAN unless most of it is known and as usual. */
 static double about(const struct season *s, int64_t bin)
 {
-    int64_t w = smooth_of(s), known = 0;
+    int known = 0;
     double sum = 0;
-    for (int64_t b = bin - w; b <= bin + w; b++) {
+    for (int64_t b = bin - SMOOTH; b <= bin + SMOOTH; b++) {
         double y = season_load(s, b);
         if (isnan(y) || season_is_odd(s, b))
             continue;
         sum += y;
         known++;
     }
-    return known > w ? sum / (double)known : NAN;
+    return known > SMOOTH ? sum / known : NAN;
 }
 
 /* What the newest `base` bins were, times the growth from the same ones of that day to the time of `due`. Both are taken

@@ -189,6 +189,97 @@ static void contradictory_settings_are_refused(void **unused)
     kit_refused(&as_policy_guard, GUARD "fall = \"100%\";", "fall");
 }
 
+/* --- by its season -------------------------------------------------------------------------------------------------- */
+
+#define SEASON_DAYS_SEEN 5
+#define NOON             (20500 * (int64_t)1440 + 720) /* minute of a day */
+
+/* 500 from 8 to 22 o'clock, 100 in the night: steep, and every day. */
+static double daily(int64_t minute)
+{
+    int64_t m = minute % 1440;
+    return m >= 480 && m < 1320 ? 500 : 100;
+}
+
+static struct shop shop_of_days(const char *text, int64_t minute)
+{
+    static int64_t walls[SEASON_DAYS_SEEN * 1440];
+    static double means[SEASON_DAYS_SEEN * 1440];
+    struct shop s = shop_new(text);
+    for (int k = 0; k < SEASON_DAYS_SEEN * 1440; k++) {
+        walls[k] = (minute - SEASON_DAYS_SEEN * 1440 + k) * AS_MINUTE;
+        means[k] = daily(walls[k] / AS_MINUTE);
+    }
+    s.k->type->learn(s.k->state, 0, walls, means, SEASON_DAYS_SEEN * 1440);
+    s.k->view.now_wall = minute * AS_MINUTE;
+    return s;
+}
+
+static struct as_proposal shop_minute(struct shop *s, double traffic, double errors)
+{
+    struct as_proposal p = { 0 };
+    for (int i = 0; i < 60; i += 2) {
+        s->k->view.now_wall += 2000;
+        p = shop_run(s, 2, traffic, errors);
+    }
+    return p;
+}
+
+static void trough_of_every_day_is_no_fall_even_while_servers_are_replaced(void **unused)
+{
+    (void)unused;
+    for (int season = 0; season < 2; season++) {
+        struct shop s = shop_of_days(season ? GUARD : GUARD "season = false;", NOON + 570); /* 21:30 */
+        struct as_proposal p = { 0 };
+        for (int64_t m = 0; m < 28; m++)
+            p = shop_minute(&s, daily(NOON + 570 + m), 0);
+        assert_int_equal(p.count, 0);
+        assert_non_null(strstr(p.reason, season ? "forecast 100" : "usual 500")); /* as it is soon */
+        s.serving = 7;
+        s.pending = 3;
+        for (int64_t m = 28; m < 34; m++)
+            p = shop_minute(&s, daily(NOON + 570 + m), 0);
+        assert_int_equal(p.count, season ? 0 : 10);
+        shop_free(&s);
+    }
+}
+
+static void outage_that_comes_slowly_is_seen_by_the_season(void **unused)
+{
+    (void)unused;
+    for (int season = 0; season < 2; season++) {
+        struct shop s = shop_of_days(season ? GUARD : GUARD "season = false;", NOON);
+        struct as_proposal p = { 0 };
+        for (int m = 0; m < 10; m++)
+            p = shop_minute(&s, 500, 0.5);
+        for (int m = 0; m < 60; m++) /* 6 less every minute, in 5 minutes never near half */
+            p = shop_minute(&s, 500 - 6 * m, m < 40 ? 0.5 : 30);
+        assert_int_equal(p.count, season ? 10 : 0);
+        if (season)
+            assert_non_null(strstr(p.reason, "fell from 500 with errors rising"));
+        for (int m = 0; m < 14 && season; m++) /* through the night it would be held as long as errors show */
+            p = shop_minute(&s, 500, 0.5);
+        assert_int_equal(p.count, 0);
+        shop_free(&s);
+    }
+}
+
+static void quiet_day_is_doubted_once_and_not_held(void **unused)
+{
+    (void)unused;
+    struct shop s = shop_of_days(GUARD, NOON);
+    int held = 0;
+    for (int m = 0; m < 10; m++)
+        shop_minute(&s, 500, 0);
+    for (int m = 0; m < 240; m++)
+        held += shop_minute(&s, 150, 0).count > 0;
+    assert_in_range(held, 1, 5);
+    for (int m = 0; m < 60; m++) /* back, and away again: once more */
+        shop_minute(&s, 500, 0);
+    assert_int_equal(shop_minute(&s, 20, 0).count, 10);
+    shop_free(&s);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -203,6 +294,9 @@ int main(void)
         cmocka_unit_test(short_history_judges_nothing),
         cmocka_unit_test(lost_data_is_blind_and_keeps_the_hold_no_longer),
         cmocka_unit_test(contradictory_settings_are_refused),
+        cmocka_unit_test(trough_of_every_day_is_no_fall_even_while_servers_are_replaced),
+        cmocka_unit_test(outage_that_comes_slowly_is_seen_by_the_season),
+        cmocka_unit_test(quiet_day_is_doubted_once_and_not_held),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -199,7 +199,7 @@ static void quantile_is_calibrated(void **unused)
             double y = shop(b) * exp(0.1 * normal());
             const struct season_said *said = season_for(&s, b);
             if (b >= BEGIN + 3 * DAY_BINS) {
-                below += y <= said->upper;
+                below += y <= said->bound;
                 n++;
             }
             season_push(&s, b, y);
@@ -308,7 +308,7 @@ static void load_without_a_season_costs_little(void **unused)
             const struct season_said *said = season_for(&s, b);
             double loss = said ? pinball(y, said->persists, 0.9) : 0;
             all += loss;
-            mine += s.open && said ? pinball(y, said->upper, 0.9) : 0;
+            mine += s.open && said ? pinball(y, said->bound, 0.9) : 0;
             theirs += s.open ? loss : 0;
             season_push(&s, b, y);
         }
@@ -333,7 +333,7 @@ static void gate_closes_when_the_season_breaks(void **unused)
         for (int64_t m = 480; m < 2 * DAY_BINS; m++, now++) {
             double y = kind == 0 ? 150 : kind == 1 ? 600 - shop(now) : shop(now + 6 * 60);
             const struct season_said *said = season_for(&s, now);
-            high += said && s.open && said->upper > 1.3 * fmax(y, said->persists);
+            high += said && s.open && said->bound > 1.3 * fmax(y, said->persists);
             season_push(&s, now, y * exp(0.02 * normal()));
         }
         if (high > 150)
@@ -360,7 +360,7 @@ static void past_relived_is_the_past_lived(void **unused)
         const struct season_said *x = season_for(&a, due), *y = season_for(&b, due);
         assert_int_equal(x->made, y->made);
         NEAR(x->point, y->point, 0.005 * x->point);
-        NEAR(x->upper, y->upper, 0.01 * x->upper);
+        NEAR(x->bound, y->bound, 0.01 * x->bound);
     }
     assert_true(a.open && b.open);
     NEAR(a.score / a.score_persists, b.score / b.score_persists, 0.02);
@@ -533,7 +533,8 @@ static void cold_start_learns_before_it_speaks(void **unused)
         if (p.kind != AS_ABSTAIN)
             fail_msg("%d: %s", m, p.reason);
     }
-    says(p, "learning: 1d5h of lb.web.load");
+    says(p, "learning: 1d5h of lb.web.load known");
+    says(p, "takes 1d, and 6h of them");
     for (; m < 2 * DAY_BINS + 600; m++) /* the rise of the third day */
         p = minute_later(k, shop(m));
     assert_int_equal(floor_of(p), 7);
