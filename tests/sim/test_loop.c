@@ -1,6 +1,6 @@
 /* The loop under a virtual clock: scale out and in, failures, restarts, doubt, and twenty seeds of a hostile
  * world in which the guarantees are checked after every turn. */
-#include "simkit.h"
+#include "hostile.h"
 
 static const char shop[] =
     "controller = { interval = \"2s\"; };\n"
@@ -156,23 +156,33 @@ static void G13_members_lost_by_the_balancer_come_back(void **state)
     kit_end(&k);
 }
 
+/* Serving for a while; then the first has failed so many checks, and each of the others so many. */
+static void fall_silent(struct kit *k, int first, int others)
+{
+    kit_start(k, shop, &(struct sim_params){ .seed = 9 });
+    kit_run(k, 20 * AS_SECOND);
+    for (struct instance *i = web(k)->instances; i; i = i->next)
+        i->misses = i == web(k)->instances ? first : others;
+    web(k)->dirty = true;
+}
+
+static void nobody_was_replaced(struct kit *k)
+{
+    kit_run(k, 10 * AS_SECOND);
+    assert_true(web(k)->doubt_since == 0);
+    assert_int_equal(sim_creates(k->sim), 5);
+    assert_int_equal(sim_up(k->sim, "web"), 5);
+    kit_end(k);
+}
+
 static void G14_many_silent_at_once_are_doubted(void **state)
 {
     (void)state;
     struct kit k = { .load = 50 };
-    kit_start(&k, shop, &(struct sim_params){ .seed = 9 });
-    kit_run(&k, 20 * AS_SECOND);
-    uint64_t made = sim_creates(k.sim);
-    for (struct instance *i = web(&k)->instances; i; i = i->next)
-        i->misses = 100; /* as if the network to all of them were gone for a moment */
-    web(&k)->dirty = true;
+    fall_silent(&k, 100, 100); /* as if the network to all of them were gone for a moment */
     kit_run(&k, 300);
     assert_true(web(&k)->doubt_since != 0);
-    kit_run(&k, 10 * AS_SECOND);
-    assert_true(web(&k)->doubt_since == 0);
-    assert_int_equal(sim_creates(k.sim), made);
-    assert_int_equal(sim_up(k.sim, "web"), 5);
-    kit_end(&k);
+    nobody_was_replaced(&k);
 }
 
 /* Checks are spread over their interval: when a network breaks one instance has failed them all first. */
@@ -180,16 +190,8 @@ static void G14_the_first_of_many_silent_ones_is_doubted_too(void **state)
 {
     (void)state;
     struct kit k = { .load = 50 };
-    kit_start(&k, shop, &(struct sim_params){ .seed = 9 });
-    kit_run(&k, 20 * AS_SECOND);
-    uint64_t made = sim_creates(k.sim);
-    for (struct instance *i = web(&k)->instances; i; i = i->next)
-        i->misses = i == web(&k)->instances ? 100 : 1;
-    web(&k)->dirty = true;
-    kit_run(&k, 10 * AS_SECOND);
-    assert_int_equal(sim_creates(k.sim), made);
-    assert_int_equal(sim_up(k.sim, "web"), 5);
-    kit_end(&k);
+    fall_silent(&k, 100, 1);
+    nobody_was_replaced(&k);
 }
 
 static void shadows_are_counted_and_never_act(void **state)
@@ -237,60 +239,28 @@ static void G7_crash_at_any_moment_converges(void **state)
 static void hostile_world(uint64_t seed)
 {
     struct kit k = { .load = 30 };
-    struct sim_params p = { .seed = seed,
-                            .session_ms = 15000,
-                            .create_jitter_ms = 3000,
-                            .boot_ms = 1000,
-                            .boot_jitter_ms = 8000,
-                            .fail_create = 0.05,
-                            .unknown_create = 0.05,
-                            .never_boots = 0.05,
-                            .fail_poll = 0.05,
-                            .fail_call = 0.05,
-                            .death_per_hour = 6 };
+    struct sim_params p = hostile_params(seed);
     kit_start(&k, shop, &p);
     uint64_t r = seed;
     for (int step = 0; step < 120; step++) {
-        r = r * 6364136223846793005u + 1442695040888963407u;
-        k.load = (double)(r >> 40) / 16777216.0 * 130;
-        k.blind = (r >> 8) % 16 == 0;
-        if ((r >> 16) % 11 == 0)
-            sim_hang_host(k.sim, "a", true);
-        if ((r >> 16) % 11 == 1 || (r >> 16) % 11 == 2)
-            sim_hang_host(k.sim, "a", false);
-        if ((r >> 24) % 23 == 0)
-            sim_lose_members(k.sim);
-        if ((r >> 28) % 19 == 0) {
-            kit_crash(&k);
-            kit_boot(&k);
-        }
+        r = hostile_draw(&k, r);
+        if ((r >> 16) % 11 < 3)
+            sim_hang_host(k.sim, "a", (r >> 16) % 11 == 0);
+        hostile_crash(&k, r);
         sim_run(k.sim, sim_now(k.sim) + 15 * AS_SECOND, NULL, NULL);
-        if (*sim_violation(k.sim))
-            fail_msg("seed %llu: %s", (unsigned long long)seed, sim_violation(k.sim));
+        hostile_check(&k, seed, NULL);
     }
-    *sim_tune(k.sim) =
-        (struct sim_params){ .call_ms = 2, .create_ms = 300, .boot_ms = 500, .member_rise_ms = 1000 };
-    sim_hang_host(k.sim, "a", false);
-    k.blind = false;
-    k.load = 45;
-    sim_run(k.sim, sim_now(k.sim) + 12 * AS_MINUTE, NULL, NULL); /* calm again: it must find its way back */
-    for (int n = 0; n < 4 && sim_up(k.sim, "web") < 5; n++) /* one whose hour had come is being replaced */
-        sim_run(k.sim, sim_now(k.sim) + 15 * AS_SECOND, NULL, NULL);
-    if (*sim_violation(k.sim))
-        fail_msg("seed %llu: %s", (unsigned long long)seed, sim_violation(k.sim));
-    if (sim_alive(k.sim, "web") != group_footprint(web(&k)) || sim_up(k.sim, "web") < 5)
-        fail_msg("seed %llu: %d exist, the footprint is %d, %d are up", (unsigned long long)seed,
-                 sim_alive(k.sim, "web"), group_footprint(web(&k)), sim_up(k.sim, "web"));
+    hostile_calm(&k);
+    sim_run(k.sim, sim_now(k.sim) + 12 * AS_MINUTE, NULL, NULL);
+    hostile_converged(&k, seed);
+    hostile_check(&k, seed, NULL);
     kit_end(&k);
 }
 
 static void twenty_hostile_seeds_keep_the_guarantees(void **state)
 {
     (void)state;
-    const char *one = getenv("SIM_SEED");
-    uint64_t seeds = getenv("SIM_SEEDS") ? strtoull(getenv("SIM_SEEDS"), NULL, 10) : 20;
-    for (uint64_t seed = 1; seed <= seeds; seed++)
-        hostile_world(one ? strtoull(one, NULL, 10) : seed);
+    hostile_seeds(20, hostile_world);
 }
 
 int main(void)

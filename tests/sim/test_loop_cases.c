@@ -2,7 +2,7 @@
  * cannot be told anything, launches that vanish, a journal that fails while there is nothing to write, reloads. */
 #include "../../controller/loop/plan.h"
 #include "../../controller/loop/report.h"
-#include "simkit.h"
+#include "hostile.h"
 
 #define GROUP_WEB(max, extra, compute)                                                                       \
     "controller = { interval = \"2s\"; };\n"                                                                 \
@@ -324,65 +324,32 @@ static void G11_reloads_with_operations_under_way_lose_nothing(void **state)
 static void hostile_operators(uint64_t seed)
 {
     static const char *const texts[] = { web_10, web_12, web_10_slow, web_keeps };
-    static const char *const hang[] = { "a", "b", "lb" };
     struct kit k = { .load = 30 };
-    struct sim_params p = { .seed = seed,
-                            .session_ms = 15000,
-                            .create_jitter_ms = 3000,
-                            .boot_ms = 1000,
-                            .boot_jitter_ms = 6000,
-                            .fail_create = 0.05,
-                            .unknown_create = 0.05,
-                            .never_boots = 0.05,
-                            .fail_poll = 0.05,
-                            .fail_call = 0.05,
-                            .death_per_hour = 6 };
+    struct sim_params p = hostile_params(seed);
     kit_start(&k, web_12, &p);
     uint64_t r = seed;
     for (int step = 0; step < 200; step++) {
-        r = r * 6364136223846793005u + 1442695040888963407u;
-        k.load = (double)(r >> 40) / 16777216.0 * 130;
-        k.blind = (r >> 8) % 16 == 0;
+        r = hostile_draw(&k, r);
         sim_tune(k.sim)->vanish_ms = (r >> 12) % 13 == 0 ? 5000 : 0;
-        for (size_t h = 0; h < 3; h++)
-            sim_hang_host(k.sim, hang[h], false);
-        if ((r >> 16) % 4 == 0)
-            sim_hang_host(k.sim, hang[(r >> 20) % 3], true);
-        if ((r >> 24) % 23 == 0)
-            sim_lose_members(k.sim);
-        if ((r >> 28) % 5 == 0)
+        hostile_hang(&k, r, 4);
+        if ((r >> 27) % 5 == 0)
             reload(&k, texts[(r >> 34) % 4]);
-        if ((r >> 30) % 19 == 0) {
-            kit_crash(&k);
-            kit_boot(&k);
-        }
+        hostile_crash(&k, r);
         sim_run(k.sim, sim_now(k.sim) + (as_time)((r >> 36) % 20000), NULL, NULL);
-        const char *broken = sim_violation(k.sim); /* max of 12 may have become 10 */
-        if (*broken && !strstr(broken, "G1"))
-            fail_msg("seed %llu: %s", (unsigned long long)seed, broken);
+        hostile_check(&k, seed, "G1"); /* max of 12 may have become 10 */
     }
-    *sim_tune(k.sim) =
-        (struct sim_params){ .call_ms = 2, .create_ms = 300, .boot_ms = 500, .member_rise_ms = 1000 };
-    for (size_t h = 0; h < 3; h++)
-        sim_hang_host(k.sim, hang[h], false);
-    k.blind = false;
-    k.load = 45;
+    hostile_calm(&k);
     kit_crash(&k); /* the last reload is what the file says */
     kit_boot(&k);
     sim_run(k.sim, sim_now(k.sim) + 25 * AS_MINUTE, NULL, NULL);
-    if (sim_alive(k.sim, "web") != group_footprint(web(&k)) || sim_up(k.sim, "web") < 5)
-        fail_msg("seed %llu: %d exist, the footprint is %d, %d are up", (unsigned long long)seed,
-                 sim_alive(k.sim, "web"), group_footprint(web(&k)), sim_up(k.sim, "web"));
+    hostile_converged(&k, seed);
     kit_end(&k);
 }
 
 static void hostile_operators_do_not_lose_instances(void **state)
 {
     (void)state;
-    uint64_t seeds = getenv("SIM_SEEDS") ? strtoull(getenv("SIM_SEEDS"), NULL, 10) : 8;
-    const char *one = getenv("SIM_SEED");
-    for (uint64_t seed = 1; seed <= seeds; seed++)
-        hostile_operators(one ? strtoull(one, NULL, 10) : seed);
+    hostile_seeds(8, hostile_operators);
 }
 
 static const char two_balancers[] =

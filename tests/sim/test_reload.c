@@ -1,6 +1,6 @@
 /* Reloads that take something away under a running group: a balancer, a host, the group itself. What is refused says
  * where; what is taken away is left without anything of ours. */
-#include "simkit.h"
+#include "hostile.h"
 
 #define WEB(name, hosts, balancers)                                                                          \
     "controller = { " name "};\n"                                                                            \
@@ -126,6 +126,38 @@ static void a_dead_balancer_can_be_left(void **state)
     kit_end(&k);
 }
 
+static void come_and_go(uint64_t seed)
+{
+    static const char *const texts[] = { on_lb1, on_lb2, on_both };
+    struct kit k = { .load = 30 };
+    struct sim_params p = hostile_params(seed);
+    kit_start(&k, on_lb1, &p);
+    uint64_t r = seed;
+    for (int step = 0; step < 80; step++) {
+        r = hostile_draw(&k, r);
+        if ((r >> 16) % 5 < 2)
+            sim_hang_host(k.sim, "a", (r >> 16) % 5 == 0);
+        if ((r >> 27) % 2 == 0)
+            reload(&k, texts[(r >> 34) % 3]);
+        sim_run(k.sim, sim_now(k.sim) + (as_time)((r >> 36) % 20000), NULL, NULL);
+        hostile_check(&k, seed, NULL);
+    }
+    hostile_calm(&k);
+    reload(&k, on_lb1);
+    sim_run(k.sim, sim_now(k.sim) + 25 * AS_MINUTE, NULL, NULL);
+    hostile_converged(&k, seed);
+    hostile_check(&k, seed, NULL);
+    assert_int_equal(sim_seated(k.sim, "lb1"), sim_alive(k.sim, "web"));
+    assert_int_equal(sim_seated(k.sim, "lb2"), 0);
+    kit_end(&k);
+}
+
+static void balancers_that_come_and_go_keep_nothing_of_ours(void **state)
+{
+    (void)state;
+    hostile_seeds(12, come_and_go);
+}
+
 static void refused_with_place(struct kit *k, const char *text, int line, const char *what)
 {
     struct as_error err = { 0 };
@@ -190,6 +222,7 @@ int main(void)
         cmocka_unit_test(nobody_leaves_before_the_new_balancer_serves),
         cmocka_unit_test(a_balancer_that_is_left_does_not_keep_destroyed_ones),
         cmocka_unit_test(a_dead_balancer_can_be_left),
+        cmocka_unit_test(balancers_that_come_and_go_keep_nothing_of_ours),
         cmocka_unit_test(what_a_reload_refuses_says_where),
         cmocka_unit_test(a_group_that_left_evicts_nobody_any_more),
     };

@@ -1,7 +1,7 @@
 /* Warm standby under a virtual clock: the pool fills, serves first, takes back and is replaced; failures of parks and
  * unparks, crashes and reloads in between, and a hostile world in which the guarantees are checked after every turn. */
 #include "../../controller/loop/standby.h"
-#include "simkit.h"
+#include "hostile.h"
 
 #define GROUP_WEB(min, max, compute)                                                                         \
     "controller = { interval = \"2s\"; };\n"                                                                 \
@@ -454,65 +454,35 @@ static void an_outdated_one_never_comes_back(void **state)
 static void hostile_world(uint64_t seed)
 {
     static const char *const texts[] = { warm_2, warm_3, warm_keeps, cold, warm_0 };
-    static const char *const hang[] = { "a", "b", "lb" };
     struct kit k = { .load = 30 };
-    struct sim_params p = { .seed = seed,
-                            .session_ms = 15000,
-                            .create_jitter_ms = 3000,
-                            .boot_ms = 1000,
-                            .boot_jitter_ms = 8000,
-                            .call_ms = seed % 3 ? 2 : 150,
-                            .fail_create = 0.05,
-                            .unknown_create = 0.05,
-                            .never_boots = 0.05,
-                            .fail_poll = 0.05,
-                            .fail_call = 0.05,
-                            .fail_unpark = 0.1,
-                            .unknown_switch = 0.1,
-                            .accepts_parked = true,
-                            .death_per_hour = 6 };
+    struct sim_params p = hostile_params(seed);
+    p.call_ms = seed % 3 ? 2 : 150;
+    p.fail_unpark = p.unknown_switch = 0.1;
+    p.accepts_parked = true;
     kit_start(&k, warm_2, &p);
     uint64_t r = seed;
     for (int step = 0; step < 150; step++) {
-        r = r * 6364136223846793005u + 1442695040888963407u;
-        k.load = (double)(r >> 40) / 16777216.0 * 130;
-        k.blind = (r >> 8) % 16 == 0;
-        for (size_t h = 0; h < 3; h++)
-            sim_hang_host(k.sim, hang[h], false);
-        if ((r >> 16) % 6 == 0)
-            sim_hang_host(k.sim, hang[(r >> 20) % 3], true);
-        if ((r >> 24) % 23 == 0)
-            sim_lose_members(k.sim);
+        r = hostile_draw(&k, r);
+        hostile_hang(&k, r, 6);
         if ((r >> 26) % 17 == 0)
-            sim_restart_host(k.sim, hang[(r >> 21) % 2], (r >> 33) % 2 == 0);
+            sim_restart_host(k.sim, hostile_place((r >> 21) % 2), (r >> 33) % 2 == 0);
         if ((r >> 27) % 13 == 0)
             sim_kill_parked(k.sim, "web", 1);
         if ((r >> 29) % 9 == 0)
             reload(&k, texts[(r >> 34) % 5]);
-        if ((r >> 28) % 19 == 0) {
-            kit_crash(&k);
-            kit_boot(&k);
-        }
+        hostile_crash(&k, r);
         sim_run(k.sim, sim_now(k.sim) + (as_time)((r >> 36) % 20000), NULL, NULL);
-        if (*sim_violation(k.sim))
-            fail_msg("seed %llu: %s", (unsigned long long)seed, sim_violation(k.sim));
+        hostile_check(&k, seed, NULL);
     }
-    *sim_tune(k.sim) =
-        (struct sim_params){ .call_ms = 2, .create_ms = 300, .boot_ms = 500, .member_rise_ms = 1000 };
-    for (size_t h = 0; h < 3; h++)
-        sim_hang_host(k.sim, hang[h], false);
+    hostile_calm(&k);
     reload(&k, warm_2);
-    k.blind = false;
-    k.load = 45;
     sim_run(k.sim, sim_now(k.sim) + 25 * AS_MINUTE, NULL, NULL);
     for (int n = 0; n < 8 && (sim_up(k.sim, "web") != 5 || sim_parked(k.sim, "web") != 2); n++)
         sim_run(k.sim, sim_now(k.sim) + 15 * AS_SECOND, NULL, NULL); /* one whose hour had come is replaced */
-    if (*sim_violation(k.sim))
-        fail_msg("seed %llu: %s", (unsigned long long)seed, sim_violation(k.sim));
-    if (sim_alive(k.sim, "web") != group_footprint(web(&k)) || sim_up(k.sim, "web") != 5 ||
-        sim_parked(k.sim, "web") != 2)
-        fail_msg("seed %llu: %d exist, the footprint is %d, %d are up, %d parked", (unsigned long long)seed,
-                 sim_alive(k.sim, "web"), group_footprint(web(&k)), sim_up(k.sim, "web"),
+    hostile_converged(&k, seed);
+    hostile_check(&k, seed, NULL);
+    if (sim_up(k.sim, "web") != 5 || sim_parked(k.sim, "web") != 2)
+        fail_msg("seed %llu: %d are up, %d parked", (unsigned long long)seed, sim_up(k.sim, "web"),
                  sim_parked(k.sim, "web"));
     kit_end(&k);
 }
@@ -520,10 +490,7 @@ static void hostile_world(uint64_t seed)
 static void hostile_seeds_keep_the_guarantees(void **state)
 {
     (void)state;
-    const char *one = getenv("SIM_SEED");
-    uint64_t seeds = getenv("SIM_SEEDS") ? strtoull(getenv("SIM_SEEDS"), NULL, 10) : 12;
-    for (uint64_t seed = 1; seed <= seeds; seed++)
-        hostile_world(one ? strtoull(one, NULL, 10) : seed);
+    hostile_seeds(12, hostile_world);
 }
 
 int main(void)
