@@ -273,6 +273,7 @@ static int take_row(void *arg, const struct journal_instance *row)
     i->serving_wall = row->serving_wall;
     i->port = (uint16_t)row->port;
     i->force = i->state == INST_LEAVING && row->serving_wall == 0;
+    g->parked += i->state == INST_PARKED;
     i->warm = i->state == INST_BOOTING && row->serving_wall != 0;
     snprintf(i->host_name, sizeof i->host_name, "%s", row->host);
     snprintf(i->address, sizeof i->address, "%s", row->address);

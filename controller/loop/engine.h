@@ -179,6 +179,7 @@ struct group {
     bool desired_dirty;     /* differs from the journal                                             */
     int desired;
     int gone;               /* instances that are proven gone and not yet freed                     */
+    int parked;             /* in state PARKED                                                      */
     int inflight;
     as_time due;            /* ask hosts, balancers or instances again then                         */
     as_time plan_due;       /* plan again then: a deadline; 0 none                                  */

@@ -191,6 +191,7 @@ void instance_move(struct instance *i, enum inst_state to, const char *fmt, ...)
         g->gone++;
         g->engine->burials = true;
     }
+    g->parked += (to == INST_PARKED) - (from == INST_PARKED);
     i->retry_at = 0;
     i->fails = 0;
     g->moves++;

@@ -13,14 +13,6 @@ int standby_wanted(const struct group *g)
     return want < room ? want : room;
 }
 
-int standby_count(const struct group *g)
-{
-    int n = 0;
-    for (const struct instance *i = g->instances; i; i = i->next)
-        n += i->state == INST_PARKED;
-    return n;
-}
-
 bool standby_outdated(const struct group *g, const struct instance *i)
 {
     return i->revision[0] && strcmp(i->revision, g->cfg->compute.revision) != 0;
@@ -37,7 +29,7 @@ bool standby_usable(const struct group *g, const struct instance *i)
 int standby_usable_count(const struct group *g)
 {
     int n = 0;
-    for (const struct instance *i = g->instances; i; i = i->next)
+    for (const struct instance *i = g->parked ? g->instances : NULL; i; i = i->next)
         n += standby_usable(g, i);
     return n;
 }

@@ -10,8 +10,6 @@
 
 /* How many the pool should hold now; 0 without standby. */
 int standby_wanted(const struct group *g);
-/* In state PARKED, ready or not. */
-int standby_count(const struct group *g);
 /* Parked for sure, of the current template, on a host that answers: it can be brought back now. */
 bool standby_usable(const struct group *g, const struct instance *i);
 int standby_usable_count(const struct group *g);
