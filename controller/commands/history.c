@@ -10,7 +10,7 @@
 static const char usage[] =
     "usage: autoscale history [-g GROUP] [--since TIME] [-n COUNT] [-c FILE | --socket PATH] [--json]\n"
     "\n"
-    "Shows what happened, oldest first: changes of size, instances' lives, failures, reloads, starts, stops.\n"
+    "Shows what happened, oldest first: sizes, instances' lives, failures, reloads, starts and stops.\n"
     "Without a running daemon the journal is read.\n"
     "\n"
     "  -g, --group GROUP  only this group\n"

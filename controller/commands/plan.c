@@ -163,7 +163,10 @@ static int show(struct planning *p)
     }
     cJSON_ArrayForEach(x, missing)
         fprintf(stderr, "autoscale plan: unreachable: %s\n", cJSON_GetStringValue(x));
-    printf("%s\n", steps ? "Changes are planned; nothing was done." : "Nothing to do.");
+    printf("%s\n", steps && bad ? "Changes are planned, without knowing everything; nothing was done."
+                   : steps      ? "Changes are planned; nothing was done."
+                   : bad        ? "Nothing is planned; not everything could be observed."
+                                : "Nothing to do.");
     cJSON_Delete(all);
     return status;
 }

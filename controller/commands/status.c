@@ -120,7 +120,8 @@ static bool print_group(const cJSON *g)
     {
         bad = print_endpoint("balancer", answer_str(x, "balancer"), x) || bad;
         if (answer_num(x, "foreign_members") > 0)
-            printf(", %d members that are not ours", (int)answer_num(x, "foreign_members"));
+            printf(", %d member%s not ours", (int)answer_num(x, "foreign_members"),
+                   answer_num(x, "foreign_members") < 2 ? " that is" : "s that are");
         if (cJSON_IsTrue(cJSON_GetObjectItemCaseSensitive(x, "leaving")))
             printf(", left the configuration: our servers leave it");
         printf("\n");

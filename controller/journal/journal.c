@@ -29,6 +29,8 @@ static int damaged(const char *path, const char *why, struct as_error *err)
         path, why);
 }
 
+static const char not_ours[] = "permission denied: run this as root, or as the user that runs autoscale";
+
 static int describe(const struct journal *j, const char *doing, struct as_error *err)
 {
     int rc = sqlite3_errcode(j->db);
@@ -54,7 +56,7 @@ static int describe(const struct journal *j, const char *doing, struct as_error 
     case SQLITE_IOERR:
     case SQLITE_CANTOPEN:
         if (system)
-            why = strerror(system);
+            why = system == EACCES ? not_ours : strerror(system);
         return as_fail(err, AS_EIO, "cannot %s %s: %s", doing, j->path, why);
     default: return as_fail(err, AS_EIO, "cannot %s %s: %s", doing, j->path, why);
     }
@@ -87,7 +89,7 @@ static int cannot_create(const char *path, struct as_error *err)
 {
     if (errno == ENOENT)
         return no_directory(path, err);
-    return as_fail(err, AS_EIO, "cannot create %s: %s", path, strerror(errno));
+    return as_fail(err, AS_EIO, "cannot create %s: %s", path, errno == EACCES ? not_ours : strerror(errno));
 }
 
 /* The lock is a file of its own, held by flock: SQLite's own exclusive locking would shut out the readers. */

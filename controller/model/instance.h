@@ -89,7 +89,7 @@ struct instance {
     char host_name[128];          /* as journalled: outlives the configuration                        */
     char address[AS_ADDRESS_MAX];
     char reason[192];  /* of the newest move                                               */
-    char health[96];              /* what the newest check said                                       */
+    char health[128];             /* what the newest check said                                       */
 };
 
 /* Counted in the total that a decision is compared to: serving, or on its way to it. */

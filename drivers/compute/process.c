@@ -64,8 +64,8 @@ static void describe(const struct process *p, const struct process_record *r, en
     else if (strcmp(r->boot, p->boot) != 0)
         snprintf(out->detail, sizeof out->detail, "ended when the machine restarted");
     else
-        snprintf(out->detail, sizeof out->detail, "%s; see %.40s.log", r->ended[0] ? r->ended : "ended",
-                 r->id);
+        snprintf(out->detail, sizeof out->detail, "%s; see %.40s.log%s", r->ended[0] ? r->ended : "ended",
+                 r->id, as_settings_bool(p->settings, "keep_logs") ? "" : " (keep_logs keeps it)");
 }
 
 /* Looks at the process; takes the status of one that has ended and notes it. */

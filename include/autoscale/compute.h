@@ -43,7 +43,7 @@ struct as_instance {
     char address[AS_ADDRESS_MAX]; /* "" while not known                                            */
     uint16_t port;                /* 0 while not known                                             */
     int64_t created_wall;         /* ms, 0 when not known                                          */
-    char detail[96];              /* for people: "exited (137)"                                    */
+    char detail[128];             /* for people: "exited (137)"                                    */
 };
 
 struct as_instances {         /* zero-initialised by the caller, freed with as_instances_fini      */
