@@ -36,16 +36,53 @@ struct planning {
     bool json;
 };
 
+/* A rate needs two looks: is there a series without a value whose source has been asked only once, and will be
+ * asked again in time? */
+static bool one_look_missing(const struct planning *p, const struct source *s)
+{
+    bool never = false;
+    for (size_t k = 0; k < s->binding_count; k++)
+        never =
+            never || as_series_read(s->bindings[k]->series, p->engine->now, AS_LAST, 0, 0).fresh == AS_NEVER;
+    if (!never || source_idle(s))
+        return false;
+    for (size_t k = 0; k < s->feed_count; k++) {
+        const struct feed *f = &s->feeds[k];
+        bool soon = f->busy || s->next_poll < p->began + LOOK_MOST;
+        if (!f->failing_since && f->polls < 2 && soon)
+            return true;
+    }
+    return false;
+}
+
+static bool told(const struct planning *p)
+{
+    if (!engine_observed(p->engine))
+        return false;
+    for (const struct source *s = p->engine->sources; s; s = s->next)
+        if (one_look_missing(p, s))
+            return false;
+    return true;
+}
+
+static bool decided(const struct planning *p)
+{
+    for (const struct group *g = p->engine->groups; g; g = g->next)
+        if (g->decide_at)
+            return false;
+    return p->engine->ticks > p->seen_ticks;
+}
+
 /* Everything answered or failed, and a decision was made with it. */
 static void on_turn(void *arg)
 {
     struct planning *p = arg;
     bool late = as_clock_monotonic() - p->began > LOOK_MOST;
-    if (!engine_observed(p->engine) && !late)
+    if (!late && !p->seen_ticks && !told(p))
         return;
     if (!p->seen_ticks)
         p->seen_ticks = p->engine->ticks;
-    if (p->engine->ticks > p->seen_ticks || late) /* one more round: rates need two looks */
+    if (late || decided(p))
         uv_stop(&p->loop);
 }
 
