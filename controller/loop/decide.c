@@ -313,7 +313,7 @@ static void find_bounds(const struct decide_in *in, const struct decision *out, 
     *b = (struct bounds){ .floor = in->group->min, .ceiling = in->group->max };
     snprintf(b->floor_name, sizeof b->floor_name, "min");
     snprintf(b->ceiling_name, sizeof b->ceiling_name, "max");
-    if (in->room >= 0 && in->room < in->group->max)
+    if (in->room != ROOM_UNKNOWN && in->room < in->group->max)
         lower_ceiling(b, in->current + in->room, "room on the hosts", "");
     for (size_t i = 0; i < out->proposal_count && !out->paused; i++) {
         const struct proposal_record *r = &out->proposals[i];

@@ -64,6 +64,8 @@ struct damper {                   /* the memory of stages 3 and 4               
 /* Remembers a real change of the desired count. */
 void damper_note(struct damper *d, as_time at, int delta);
 
+#define ROOM_UNKNOWN (-1000000)
+
 struct decide_in {
     const struct cfg_group *group;
     as_time now;
@@ -71,7 +73,8 @@ struct decide_in {
     as_time interval, lead, unpark_lead;
     int current, serving, pending, parked, footprint; /* parked: ready to come back                  */
     as_time pending_since;        /* of the oldest instance on its way, 0 none                       */
-    int room;                     /* how many more the hosts can take, the parked ones among them; -1 not known */
+    int room;                     /* how many more the hosts can take, the parked ones among them; negative: so many
+                                   * fewer; ROOM_UNKNOWN */
     bool (*sustains)(void *arg, int count); /* would this count ask at once for more? not: true       */
     void *arg;
 };

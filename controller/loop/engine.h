@@ -338,6 +338,8 @@ bool group_observed(const struct group *g);
 const struct pool *group_refused(const struct group *g); /* a balancer that cannot be driven, or NULL  */
 int group_footprint(const struct group *g);
 int group_serving(const struct group *g);
+/* How many more this host takes: what it said, less the launches that it may not have counted. -1: not known. */
+int host_room(const struct group *g, int host);
 int group_pending(const struct group *g); /* on their way to serve; those made for the pool are not    */
 as_time group_lead(const struct group *g);
 as_time group_unpark_lead(const struct group *g); /* until one was measured, that of a new instance      */

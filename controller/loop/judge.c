@@ -220,16 +220,29 @@ static void count_group(const struct group *g, struct decide_in *in)
             in->pending_since = i->wanted_at;
 }
 
-/* A parked one needs no more room than it has. */
+int host_room(const struct group *g, int host)
+{
+    const struct host *h = &g->hosts[host];
+    int room = h->room;
+    for (const struct instance *i = g->instances; i && room > 0; i = i->next)
+        if (i->host == host && i->state != INST_GONE)
+            room -= i->state == INST_CREATING || i->compute_done >= h->listed_at;
+    return room;
+}
+
+/* How many more than wanted now; less than none when some that are wanted have no place yet. A parked one needs no more
+ * room than it has. */
 static int group_room(const struct group *g)
 {
-    int room = standby_usable_count(g);
+    int room = standby_usable_count(g) - g->desired;
+    for (const struct instance *i = g->instances; i; i = i->next)
+        room += i->host >= 0 && inst_live(i);
     for (size_t k = 0; k < g->host_count; k++) {
         if (g->hosts[k].retired || g->hosts[k].listed_at == 0)
             continue;
         if (g->hosts[k].room < 0)
-            return -1;
-        room += g->hosts[k].room;
+            return ROOM_UNKNOWN;
+        room += host_room(g, (int)k);
     }
     return room;
 }

@@ -25,13 +25,19 @@ static bool is_planned(const void *planner, const struct instance *i)
 
 /* --- too few -------------------------------------------------------------------------------------- */
 
+static bool has_room(const struct planner *p, size_t k)
+{
+    int room = host_room(p->g, (int)k);
+    return room < 0 || p->launching[k] - p->g->hosts[k].launching < room;
+}
+
 static bool host_usable(const struct planner *p, size_t k)
 {
     const struct host *h = &p->g->hosts[k];
     if (h->retired || h->listed_at == 0 || h->failing_since || !backoff_open(&h->launch, p->now))
         return false;
     int bound = h->launch.fails >= BREAKER_TRIPS ? 1 : p->g->cfg->compute.launches; /* half-open: one probe */
-    return p->launching[k] < bound && (h->room < 0 || p->launching[k] - h->launching < h->room);
+    return p->launching[k] < bound && has_room(p, k);
 }
 
 /* Spread: the usable host with the fewest of the group; the first of equals. */
@@ -58,7 +64,7 @@ static const char *host_reason(const struct planner *p, size_t k, char *buf, siz
     else if (h->launch.fails >= BREAKER_TRIPS)
         snprintf(buf, size, "host %s is tried with one launch at a time after %d failures", h->name,
                  h->launch.fails);
-    else if (h->room >= 0 && p->launching[k] - h->launching >= h->room)
+    else if (!has_room(p, k))
         snprintf(buf, size, "host %s is full", h->name);
     return buf;
 }

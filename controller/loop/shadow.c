@@ -77,7 +77,7 @@ static void decide_alone(struct group *g, struct shadow *s, const struct as_view
                             .pending = v.pending,
                             .footprint = s->desired,
                             .pending_since = v.pending ? base->now : 0,
-                            .room = -1 };
+                            .room = ROOM_UNKNOWN };
     decide(&in, &s->damper, &s->decision);
     move(s, base->now, base->lead);
 }

@@ -311,6 +311,18 @@ static void do_poll(struct simworld *s, struct op *op)
     agree(op);
 }
 
+/* What a host says of the room it has, which it only knows by what is there. */
+static int room_of(const struct simworld *s, const char *host)
+{
+    const int *capacity = s->p.capacity;
+    if (!capacity[0] && !capacity[1])
+        return -1;
+    int room = capacity[strcmp(host, "a") != 0];
+    for (const struct box *b = s->boxes; b; b = b->next)
+        room -= strcmp(b->host, host) == 0;
+    return room > 0 ? room : 0;
+}
+
 static void do_list(struct simworld *s, struct op *op, const struct sim_port *port)
 {
     for (struct box *b = s->boxes; b; b = b->next) {
@@ -326,7 +338,7 @@ static void do_list(struct simworld *s, struct op *op, const struct sim_port *po
         i->port = b->port;
         i->state = b->stopped ? AS_RUN_STOPPED : b->parked ? AS_RUN_PARKED : AS_RUN_RUNNING;
     }
-    op->instances.room = -1;
+    op->instances.room = room_of(s, port->name);
     agree(op);
 }
 

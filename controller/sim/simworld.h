@@ -29,6 +29,7 @@ struct sim_params {
     double death_per_hour;    /* of a running instance                                                  */
     as_time vanish_ms;        /* created to gone without a trace; 0 never                               */
     as_time crash_ms;         /* created to ended by itself; 0 never                                    */
+    int capacity[2];          /* of hosts "a" and "b", in instances; both 0: hosts do not say           */
 };
 
 /* A metric's value now; false: the source does not give it. `up`: members UP of the group that reads it. */

@@ -125,6 +125,27 @@ static void kept_failures_are_not_dropped_while_launches_back_off(void **state)
     kit_end(&k);
 }
 
+/* What a host said of its room is old news once something was launched there. */
+static void hosts_of_unequal_size_take_what_they_have_room_for(void **state)
+{
+    (void)state;
+    for (uint64_t seed = 68; seed < 78; seed++) {
+        struct kit k = { .load = 10 };
+        kit_start(&k, plain,
+                  &(struct sim_params){ .seed = seed, .capacity = { 4, 1 }, .create_jitter_ms = 2000 });
+        kit_run(&k, 20 * AS_SECOND);
+        k.load = 90;
+        for (int n = 0; n < 300; n++) {
+            kit_run(&k, 200);
+            assert_in_range(sim_alive(k.sim, "web"), 1, 5);
+        }
+        assert_int_equal(sim_up(k.sim, "web"), 5);
+        assert_int_equal(web(&k)->desired, 5);
+        assert_string_equal(web(&k)->decision.binding, "room on the hosts");
+        kit_end(&k);
+    }
+}
+
 static void status_says_that_a_launch_waits_for_its_host(void **state)
 {
     (void)state;
@@ -161,6 +182,7 @@ int main(void)
         cmocka_unit_test(G9_a_crash_loop_after_serving_backs_off),
         cmocka_unit_test(a_server_that_dies_is_replaced_at_once),
         cmocka_unit_test(kept_failures_are_not_dropped_while_launches_back_off),
+        cmocka_unit_test(hosts_of_unequal_size_take_what_they_have_room_for),
         cmocka_unit_test(status_says_that_a_launch_waits_for_its_host),
         cmocka_unit_test(launches_that_wait_their_turn_are_no_trouble),
     };
