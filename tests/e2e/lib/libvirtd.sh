@@ -35,7 +35,7 @@ ask() { # DIR virsh's words…
 
 bind_mounts() { # DIR: once in the caller's mount namespace
     local pair
-    mountpoint -q /run/libvirt && return
+    [ "$1/run" -ef /run/libvirt ] && return
     mkdir -p /run/libvirt /var/lib/libvirt /var/cache/libvirt /var/log/libvirt /etc/libvirt
     for pair in run:/run/libvirt var:/var/lib/libvirt cache:/var/cache/libvirt log:/var/log/libvirt etc:/etc/libvirt; do
         mkdir -p "$1/${pair%%:*}"
@@ -123,7 +123,8 @@ guest() { # DIR
     echo up | tee "$root/www/index.html" >"$root/www/healthz"
     ln -s /seed "$root/www/seed"
     printf '#!/bin/busybox sh\n/bin/busybox poweroff -f\n' >"$root/etc/acpi/PWRF/00000080"
-    printf '#!/bin/busybox sh\nbusybox ip addr add "$ip/$mask" dev "$interface"\n' >"$root/bin/lease"
+    printf '#!/bin/busybox sh\nbusybox ip addr add "$ip/$mask" dev "$interface"\n%s\n' \
+        '[ -z "$router" ] || busybox ip route add default via "$router"' >"$root/bin/lease"
     write_init >"$root/init"
     chmod 0755 "$root/init" "$root/bin/lease" "$root/etc/acpi/PWRF/00000080"
     cp "/boot/vmlinuz-$version" "$dir/kernel"
