@@ -10,6 +10,7 @@ CURVE=${CURVE:-0s:5,3s:5,5s:70,17s:70,19s:5,26s:5}
     exit 1
 }
 . "$HERE/../../tests/e2e/lib/common.sh"
+. "$E2E/lib/processes.sh" # instances outlive the controller that started them: end_instances
 PATH=$PATH:/usr/sbin
 CONF=$WORK/autoscale.conf LOADGEN=$BUILD/examples/shop/loadgen
 
@@ -29,32 +30,6 @@ e2e_exit() {
 give_up() {
     warn "nginx-process: $*"
     exit 1
-}
-
-# --- instances outlive the controller that started them: whoever wants them gone says so -------------------
-number() { # NAME FILE: prints a number of a record
-    sed -nE "s/.*\"$1\":([0-9]+).*/\1/p" "$2"
-}
-
-instances() { # prints the pids of those that live; a pid counts only with its start time
-    local file pid
-    for file in "$WORK"/instances/*.json; do
-        [ -f "$file" ] || continue
-        pid=$(number pid "$file")
-        [ "$(pid_started "$pid")" = "$(number start "$file")" ] && echo "$pid"
-    done
-}
-
-none_left() {
-    [ -z "$(instances)" ]
-}
-
-end_instances() {
-    local pid
-    for pid in $(instances); do kill -TERM -- "-$pid"; done
-    wait_quiet 5 none_left && return
-    for pid in $(instances); do kill -KILL -- "-$pid"; done
-    wait_quiet 5 none_left
 }
 
 # --- starting ----------------------------------------------------------------------------------------------

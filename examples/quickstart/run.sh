@@ -11,6 +11,7 @@ CURVE=${CURVE:-0s:5,4s:5,6s:70,18s:70,20s:5,30s:5}
     exit 1
 }
 . "$HERE/../../tests/e2e/lib/common.sh"
+. "$E2E/lib/processes.sh" # instances outlive the controller that started them: end_instances
 CONF=$WORK/autoscale.conf LOADGEN=$BUILD/examples/shop/loadgen
 
 # --- ending ------------------------------------------------------------------------------------------------
@@ -38,33 +39,6 @@ show_logs() {
 give_up() {
     warn "quickstart: $*"
     exit 1
-}
-
-# --- instances ---------------------------------------------------------------------------------------------
-number() { # NAME FILE: prints a number of a record
-    sed -nE "s/.*\"$1\":([0-9]+).*/\1/p" "$2"
-}
-
-instances() { # prints the pids of those that live; a pid counts only with its start time
-    local file pid
-    for file in "$WORK"/instances/*.json; do
-        [ -f "$file" ] || continue
-        pid=$(number pid "$file")
-        [ "$(pid_started "$pid")" = "$(number start "$file")" ] && echo "$pid"
-    done
-}
-
-none_left() {
-    [ -z "$(instances)" ]
-}
-
-# Instances outlive the controller that started them, so whoever wants them gone says so.
-end_instances() {
-    local pid
-    for pid in $(instances); do kill -TERM -- "-$pid"; done
-    wait_quiet 5 none_left && return
-    for pid in $(instances); do kill -KILL -- "-$pid"; done
-    wait_quiet 5 none_left
 }
 
 # --- what must be there ------------------------------------------------------------------------------------
