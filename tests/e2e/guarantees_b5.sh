@@ -65,6 +65,21 @@ wide_conf max=3
 autoscale reload >/dev/null
 check G11_max_below_the_size_takes_effect wait_group web 3
 
+# the group moves to another balancer, with all it has
+members_are() { # COUNT-AT-1 COUNT-AT-2: of web's own
+    [ "$(members_of 1 web | grep -c '^web-') $(members_of 2 web | grep -c '^web-')" = "$1 $2" ]
+}
+BEFORE=$(containers_of web)
+wide_conf max=3 balancers="\"$ADMIN2\""
+run autoscale reload
+check G11_a_moved_group_leaves_nothing_behind wait_for 60 "the members to move" members_are 0 3
+check G11_the_old_balancer_is_let_go wait_for 30 "the log" log_has "info web balancer $ADMIN has none of our servers any more"
+check_equal G11_a_move_replaces_no_instance "$BEFORE" "$(containers_of web)"
+wide_conf max=3
+autoscale reload >/dev/null
+check G11_a_group_moves_back wait_for 60 "the members to move back" members_are 3 0
+check G11_a_moved_group_serves wait_group web 3
+
 # windows: web is about to shrink when another group is reloaded
 reset_wide
 wide_conf scale_in='window = "12s"; cooldown = "60s"; max_step = 1; period = "1s";' max=6

@@ -67,7 +67,7 @@ CFG
 wide_conf() {
     local name=$CONTROLLER interval=500ms lb="\"$ADMIN\", \"$ADMIN2\"" db="host=127.0.0.1 port=$PG_CHOSEN_PORT user=watcher dbname=postgres"
     local pass=$WORK/db.pass state=$WORK/state.db sources= groups= policies= extra=
-    local min=1 max=6 image=e2e-web:1 hosts="\"unix://$DOCKER\"" web='"knob"' compute= env= backend=web drain=2s
+    local min=1 max=6 image=e2e-web:1 hosts="\"unix://$DOCKER\"" web='"knob"' compute= env= balancers="\"$ADMIN\"" backend=web drain=2s
     local scale_in='window = "2s";' scale_out= boot=30s
     local min2=1 max2=6 hosts2="\"unix://$DOCKER2\"" two='"sessions2"' publish2=$WEB_ADDRESS_2
     [ $# = 0 ] || local "$@"
@@ -86,7 +86,7 @@ groups = {
     compute = { driver = "docker"; hosts = [ $hosts ]; image = "$image"; command = [ "/web" ]; port = 8080;
                 network = "e2e"; publish = "$WEB_ADDRESS"; stop_timeout = "0s"; env = { $env }; $compute };
     health = { http = "/healthz"; interval = "200ms"; rise = 1; boot_timeout = "$boot"; };
-    balancer = { driver = "haproxy"; address = "$ADMIN"; backend = "$backend"; inter = "200ms"; rise = 1; drain = "$drain";
+    balancer = { driver = "haproxy"; address = [ $balancers ]; backend = "$backend"; inter = "200ms"; rise = 1; drain = "$drain";
                  timeout = "1s"; };
     policies = [ $web ];
     scale_in = { $scale_in };
