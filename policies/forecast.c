@@ -110,13 +110,26 @@ static void keep_lead(struct forecast *f, const struct as_view *view, as_time ag
 
 /* --- decision ---------------------------------------------------------------------------------------------- */
 
+static int count_of(const struct forecast *f, const struct season_said *said)
+{
+    return policy_ceil(said->bound / (f->per_instance * (1 - f->headroom)));
+}
+
+/* What parked instances can serve soon enough when its time comes is not ordered yet. */
+static bool can_wait(const struct forecast *f, const struct as_view *view, const struct season_said *said)
+{
+    as_time soon = as_view_lead(view, count_of(f, said)) + view->interval + f->feed.season.bin;
+    return soon < view->lead && (said->due - f->feed.bin) * f->feed.season.bin > soon;
+}
+
 /* Of all that was said for the time until the lead is over: what is needed on the way is not let go. */
-static const struct season_said *highest(const struct forecast *f)
+static const struct season_said *highest(const struct forecast *f, const struct as_view *view)
 {
     const struct season_said *best = NULL;
     for (int64_t bin = f->feed.bin; bin <= f->feed.bin + f->feed.season.lead; bin++) {
         const struct season_said *said = season_for(&f->feed.season, bin);
-        if (said && said->share >= SHARE_LEAST && (!best || said->bound > best->bound))
+        if (said && said->share >= SHARE_LEAST && !can_wait(f, view, said) &&
+            (!best || said->bound > best->bound))
             best = said;
     }
     return best;
@@ -139,7 +152,7 @@ static void propose(const struct forecast *f, const struct season_said *said, st
     as_time ahead = (said->due - f->feed.bin) * s->bin;
     const char *when = ahead > 0 ? as_time_text(ahead, in, sizeof in) : "";
     out->kind = AS_FLOOR;
-    out->count = policy_ceil(said->bound / (f->per_instance * (1 - f->headroom)));
+    out->count = count_of(f, said);
     policy_reason(out, "%s %s %s%s, P%s %s (season %s%%, error %s of persistence's): at least %d",
                   f->metric.name, rounded(said->point).s, ahead > 0 ? "in " : "now", when,
                   policy_num(100 * s->quantile).s, rounded(said->bound).s,
@@ -178,7 +191,7 @@ static void forecast_decide(void *state, const struct as_view *view, struct as_p
     season_feed_tick(&f->feed, view, measured && !r.partial ? r.value : NAN);
     if (measured)
         keep_lead(f, view, r.age);
-    const struct season_said *said = f->feed.season.open ? highest(f) : NULL;
+    const struct season_said *said = f->feed.season.open ? highest(f, view) : NULL;
     out->advice = f->advise;
     if (said) /* also while the metric is silent: what was said of this time still holds */
         propose(f, said, out);

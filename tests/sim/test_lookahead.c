@@ -93,12 +93,58 @@ static void outage_keeps_the_size_through_the_storm(void **state)
     }
 }
 
+/* Five days as the journal of a shop keeps them: 20, and from five minutes after `now` within 20 minutes up to 80. */
+static void write_past(struct kit *k, int64_t now)
+{
+    struct journal *j = NULL;
+    struct as_error err = { 0 };
+    if (journal_open(k->journal_path, "autoscale", JOURNAL_WRITE, &j, &err) != AS_OK)
+        fail_msg("%s", err.msg);
+    assert_int_equal(journal_begin(j, &err), AS_OK);
+    for (int64_t m = -5 * 1440; m < 0; m++) {
+        int64_t time = (m + 5 * 1440) % 1440;
+        double rise = (double)(time - 5) / 20, fall = (double)(600 - time) / 20;
+        double part = rise < fall ? rise : fall;
+        struct journal_sample s = { .wall = (now / AS_MINUTE + m) * AS_MINUTE,
+                                    .metric = "lb.load",
+                                    .count = 30 };
+        s.mean = s.min = s.max = 20 + 60 * (part < 0 ? 0 : part > 1 ? 1 : part);
+        assert_int_equal(journal_put_sample(j, &s, &err), AS_OK);
+    }
+    assert_int_equal(journal_commit(j, &err), AS_OK);
+    journal_close(j);
+}
+
+static void season_in_the_journal_is_served_one_lead_before_its_rush(void **state)
+{
+    (void)state;
+    for (int acts = 0; acts < 2; acts++) {
+        struct kit k = { .load = 20 };
+        char text[2000];
+        snprintf(text, sizeof text,
+                 BLOCKS "  policies = [ \"load\", \"season\" ]; }; };\npolicies = {\n%s"
+                        "  season = { type = \"forecast\"; metric = \"lb.load\"; per_instance = 10.0; lead = "
+                        "\"10m\"; mode = \"%s\"; }; };\n",
+                 load, acts ? "act" : "advise");
+        kit_start(&k, text, &(struct sim_params){ .seed = 4, .session_ms = 3000 });
+        kit_crash(&k);
+        write_past(&k, sim_wall(k.sim));
+        kit_boot(&k);
+        kit_run(&k, 3 * AS_MINUTE); /* the load of the 14th minute is 47, and it is still 20 */
+        assert_int_equal(sim_up(k.sim, "web"), acts ? 5 : 2);
+        kit_run(&k, 2 * AS_HOUR); /* it does not come: for that the season is not believed for long */
+        assert_int_equal(sim_up(k.sim, "web"), 2);
+        kit_end(&k);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(sale_is_served_from_its_first_second_and_let_go_slowly),
         cmocka_unit_test(sale_not_ready_at_start_is_served_one_boot_later),
         cmocka_unit_test(outage_keeps_the_size_through_the_storm),
+        cmocka_unit_test(season_in_the_journal_is_served_one_lead_before_its_rush),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -506,6 +506,19 @@ static void headroom_and_the_measured_lead_count(void **unused)
     kit_free(k);
 }
 
+static void what_parked_instances_can_carry_in_time_is_not_ordered_yet(void **unused)
+{
+    (void)unused;
+    struct kit *k = learnt_days("metric = \"lb.web.load\"; per_instance = 50.0;", 5, 610);
+    k->view.lead = 28 * AS_MINUTE;
+    k->view.unpark_lead = 3 * AS_SECOND;
+    k->view.parked = 4;
+    assert_int_equal(floor_of(kit_tick(k, shop(610), 4, 0)), 7); /* 10:11, of 8 with the four: 318 / 50 */
+    k->view.parked = 3;
+    assert_int_equal(floor_of(minute_later(k, shop(611))), 8); /* one is to be made: 10:40, 366 / 50 */
+    kit_free(k);
+}
+
 static void advice_is_shown_and_never_acted_upon(void **unused)
 {
     (void)unused;
@@ -679,6 +692,7 @@ int main(void)
         cmocka_unit_test(four_weeks_are_kept_and_no_more),
         cmocka_unit_test(floor_carries_the_load_one_lead_ahead),
         cmocka_unit_test(headroom_and_the_measured_lead_count),
+        cmocka_unit_test(what_parked_instances_can_carry_in_time_is_not_ordered_yet),
         cmocka_unit_test(advice_is_shown_and_never_acted_upon),
         cmocka_unit_test(cold_start_learns_before_it_speaks),
         cmocka_unit_test(gate_that_is_closed_says_by_how_much),
