@@ -217,6 +217,26 @@ static void lint_steps(const struct lint *l, const struct cfg_group *g, size_t a
             return;
 }
 
+/* --- forecast ------------------------------------------------------------------------------------ */
+
+/* It speaks only while its season is trusted; a size must follow the load on other days too. */
+static void lint_forecast(const struct lint *l, const struct cfg_group *g, const struct cfg_policy *p)
+{
+    static const char *const bounds[] = { "forecast", "floor", "ceiling", "collapse" };
+    for (size_t i = 0; i < g->policy_count; i++) {
+        bool bound = false;
+        for (size_t k = 0; k < sizeof bounds / sizeof *bounds; k++)
+            bound = bound || strcmp(g->policies[i]->type->name, bounds[k]) == 0;
+        if (!bound)
+            return;
+    }
+    policy_warn(
+        l, p, "metric",
+        "no policy of group '%s' follows the load itself: while the season is not learnt or not trusted "
+        "the size stays as it is; add a target or auto policy",
+        g->name);
+}
+
 /* --- groups -------------------------------------------------------------------------------------- */
 
 static void lint_damping(const struct lint *l, const struct cfg_group *g)
@@ -262,6 +282,8 @@ static void lint_group(const struct lint *l, const struct cfg_group *g)
             lint_tolerance(l, g, p);
         else if (strcmp(p->type->name, "ceiling") == 0)
             lint_ceiling(l, g, p);
+        else if (strcmp(p->type->name, "forecast") == 0)
+            lint_forecast(l, g, p);
         else if (is_step(p))
             lint_steps(l, g, i);
     }

@@ -173,11 +173,14 @@ static const struct as_policy_type ceiling = { .name = "ceiling",
                                                .options = ceiling_options,
                                                .init = any_init };
 static const struct as_policy_type step = { .name = "step", .options = step_options, .init = any_init };
+static const struct as_policy_type forecast = { .name = "forecast",
+                                                .options = target_options,
+                                                .init = target_init };
 
 static const struct as_source_driver *const sources[] = { &lb, &db, NULL };
 static const struct as_compute_driver *const computes[] = { &box, &plain, NULL };
 static const struct as_balancer_driver *const balancers[] = { &pool, NULL };
-static const struct as_policy_type *const policies[] = { &target, &ceiling, &step, NULL };
+static const struct as_policy_type *const policies[] = { &target, &ceiling, &step, &forecast, NULL };
 static const struct as_registry registry = { sources, computes, balancers, policies };
 
 /* --- files --------------------------------------------------------------------------------------- */

@@ -291,6 +291,26 @@ static void a_ceiling_that_settles_by_one_reading_is_warned_of(void **state)
     config_free(accepted(""));
 }
 
+#define SEASON(policies)                                                                                     \
+    SOURCES "groups = { web = { min = 1; max = 10; compute = { driver = \"plain\"; }; policies = " policies  \
+            "; }; };\n"                                                                                      \
+            "policies = { season = { type = \"forecast\"; metric = \"lb.web.queue\"; per_instance = 2; };\n" \
+            "  load = { type = \"target\"; metric = \"lb.web.queue\"; per_instance = 2; };\n"                \
+            "  room = { type = \"ceiling\"; capacity = 100; per_instance = 2; }; };\n"
+
+static void a_forecast_wants_a_load_policy_beside_it(void **state)
+{
+    (void)state;
+    put("main.conf", SEASON("[ \"season\", \"load\", \"room\" ]"));
+    config_free(accepted(""));
+    put("main.conf", SEASON("[ \"season\", \"room\" ]"));
+    config_free(
+        accepted("main.conf:4: warning: policy 'season': metric: no policy of group 'web' follows the "
+                 "load itself: while the season is not learnt or not trusted the size stays as it is; "
+                 "add a target or auto policy\n"
+                 "main.conf:5: warning: policy 'load': no group names it\n"));
+}
+
 static void steps_that_only_touch_do_not_overlap(void **state)
 {
     (void)state;
@@ -320,6 +340,7 @@ int main(void)
         TEST(metrics_must_exist),
         TEST(lints_warn_and_refuse_nothing),
         TEST(a_ceiling_that_settles_by_one_reading_is_warned_of),
+        TEST(a_forecast_wants_a_load_policy_beside_it),
         TEST(steps_that_only_touch_do_not_overlap),
         TEST(problem_texts_name_their_place),
     };
