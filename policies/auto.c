@@ -6,25 +6,17 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "auto_capacity.h"
 #include "auto_errors.h"
 #include "auto_experts.h"
 #include "common.h"
 
 #define TICK_LEAST    AS_SECOND
 #define CLEAR_BACKLOG 20.0 /* seconds in which a backlog shall be gone                                */
-#define SATURATED     0.3  /* seconds of the present capacity that wait                                */
-#define CALM          0.05 /* so little waiting means that the capacity suffices                       */
-#define CLASSES       12   /* sizes of a fleet by powers of two: large ones need less headroom         */
-#define EASE_STEP     0.01
-#define EASE_AFTER    10.0 /* calm seconds close to the limit that earn one step                       */
-#define EASE_NEAR     0.04
-#define STEADY        (30 * AS_SECOND) /* how long the fleet must be the same: longer than metrics are late  */
-#define PRICE_OUT     60.0 /* a minute of one unit is 1/60 of the price's hour                         */
-#define PRICE_IN      10.0 /* lower: a unit kept in vain is paid on the whole way                      */
+#define PRICE_OUT     30.0 /* a minute of one unit is 1/60 of the price's hour; one that is asked for is paid */
+#define PRICE_IN      60.0 /*   for longer than the minute that it is for. One that is kept can go at any tick */
 #define LEARN_FROM    (12 * AS_HOUR) /* how much of the recorded past the errors are learnt from            */
 #define HELD_MOST     EXPERTS_RING
-#define G_LEAST       0.3
-#define G_MOST        3.0
 
 enum { INPUT_LOAD, INPUT_SERVED, INPUT_QUEUE };
 
@@ -34,16 +26,9 @@ struct minutes { /* the recorded past, until the first look tells the clock */
     size_t count;
 };
 
-struct look {             /* what one tick measured */
-    double x;             /* offered load, in units                                                       */
-    double served, queue; /* served in units; waiting requests                                           */
-    bool whole, knows_served, knows_queue;
-    as_time age;
-};
-
 struct autopilot {
     const char *metric;
-    double per_instance, headroom, target, price;
+    double target, price;
     as_time hold, day;
     bool advise;
     struct experts experts;
@@ -51,17 +36,11 @@ struct autopilot {
     struct minutes past;
     as_time interval, started, tick; /* tick: length; 0 before the first look */
     int64_t ticks;                   /* of this clock so far                  */
-    double carries;                  /* learnt: what a unit carries; 1 as stated */
-    double margin[CLASSES],
-        calm_s[CLASSES]; /* learnt: share of it to leave free, and the evidence for less */
-    bool overrun;        /* more came than was carried, and still waits */
-    double queue, peak;  /* waiting at the last tick; highest load since saturation began */
-    bool saturated;
-    int serving, steady; /* at the last tick, and for how many before it */
-    int out;             /* choice of the last tick */
-    int *ins;            /* ring of the choices for scaling in */
-    struct said said;    /* at the last tick */
-    int64_t lead;        /* ticks, at the last tick */
+    struct capacity capacity;
+    int out;          /* choice of the last tick */
+    int *ins;         /* ring of the choices for scaling in */
+    struct said said; /* at the last tick */
+    int64_t lead;     /* ticks, at the last tick */
 };
 
 static const char *const modes[] = { "on", "advise", NULL };
@@ -131,16 +110,12 @@ static int auto_init(void *state, const struct as_settings *s, struct as_error *
 {
     struct autopilot *a = state;
     a->metric = as_settings_str(s, "metric");
-    a->per_instance = as_settings_num(s, "per_instance");
-    a->headroom = as_settings_num(s, "headroom");
+    capacity_init(&a->capacity, as_settings_num(s, "per_instance"), as_settings_num(s, "headroom"));
     a->target = as_settings_has(s, "target") ? as_settings_num(s, "target") : 0;
     a->price = as_settings_num(s, "price");
     a->hold = as_settings_ms(s, "hold");
     a->day = as_settings_ms(s, "day");
     a->advise = strcmp(as_settings_str(s, "mode"), "advise") == 0;
-    a->carries = 1;
-    for (int k = 0; k < CLASSES; k++)
-        a->margin[k] = a->headroom;
     a->ins = calloc(HELD_MOST, sizeof *a->ins);
     if (!a->ins || experts_init(&a->experts, err) != AS_OK) {
         auto_fini(a);
@@ -197,7 +172,7 @@ static void relive(struct autopilot *a, const struct as_view *view)
         int64_t at = wall - t * a->tick;
         while (k + 1 < m->count && m->walls[k + 1] <= at)
             k++;
-        push(a, fmax(0, m->means[k]) / a->per_instance, at < m->walls[k] + AS_MINUTE);
+        push(a, fmax(0, m->means[k]) / a->capacity.per_instance, at < m->walls[k] + AS_MINUTE);
         if (t * a->tick <= LEARN_FROM)
             say(a, lead);
     }
@@ -210,8 +185,7 @@ static void start_clock(struct autopilot *a, const struct as_view *view)
     a->tick = interval >= TICK_LEAST ? interval : (TICK_LEAST + interval - 1) / interval * interval;
     a->started = view->now;
     a->ticks = 0;
-    a->saturated = false;
-    a->serving = a->steady = 0;
+    capacity_clock(&a->capacity);
     experts_clock(&a->experts, a->tick, a->day);
     errors_init(&a->point);
     errors_init(&a->path);
@@ -256,96 +230,24 @@ static bool look_at(struct autopilot *a, const struct as_view *view, struct look
     struct as_reading r, other;
     if (!policy_metric_read(&m, view, &r, out))
         return false;
-    *l = (struct look){ .x = fmax(0, r.value) / a->per_instance, .whole = !r.partial, .age = r.age };
+    *l = (struct look){ .x = fmax(0, r.value) / a->capacity.per_instance, .whole = !r.partial, .age = r.age };
     l->knows_served = read_input(a, view, INPUT_SERVED, &other);
-    l->served = l->knows_served ? fmax(0, other.value) / a->per_instance : l->x;
+    l->served = l->knows_served ? fmax(0, other.value) / a->capacity.per_instance : l->x;
     l->knows_queue = read_input(a, view, INPUT_QUEUE, &other);
     l->queue = l->knows_queue ? fmax(0, other.value) : 0;
     return true;
-}
-
-/* --- what a unit carries ------------------------------------------------------------------------------------- */
-
-/* Two full ticks in a row show what the serving ones carry. A tick that is not full shows at most that a unit
- * carries more than was thought. */
-static void learn_capacity(struct autopilot *a, const struct look *l, const struct as_view *view, bool full)
-{
-    double seconds = (double)a->tick / 1000, ready = view->serving;
-    double served = l->knows_served ? l->served : l->x - (l->queue - a->queue) / (seconds * a->per_instance);
-    double most = l->knows_served ? G_MOST : 1;
-    if (ready <= 0 || a->steady * a->tick < STEADY)
-        return;
-    double each = served / ready, wait = l->queue / (ready * a->per_instance);
-    if (full && a->saturated)
-        a->carries += (1 - pow(0.7, seconds / 5)) * (each - a->carries);
-    else if (wait < CALM && each > a->carries)
-        a->carries = each;
-    a->carries = fmin(most, fmax(G_LEAST, a->carries));
-}
-
-static int class_of(int n)
-{
-    int k = 0;
-    while (n > 1 && k < CLASSES - 1) {
-        n /= 2;
-        k++;
-    }
-    return k;
-}
-
-/* Headroom is for the doubt whether a unit really carries what was stated. Calm close to the limit takes from the
- * doubt, a queue below it adds. A small fleet never needs less of it than a large one. */
-static void learn_margin(struct autopilot *a, double x, double queue, int ready)
-{
-    double used = x / (ready * a->carries), wait = x > 0 ? queue / (x * a->per_instance) : 0;
-    int k = class_of(ready);
-    if (used >= 1 || wait < CALM)
-        a->overrun = used >= 1;
-    if (a->overrun || used < 1 - a->margin[k] - EASE_NEAR)
-        return;
-    if (wait < CALM) {
-        a->calm_s[k] += (double)a->tick / 1000;
-        if (a->calm_s[k] < EASE_AFTER)
-            return;
-        a->calm_s[k] = 0;
-        a->margin[k] = fmax(a->headroom / 10, a->margin[k] - EASE_STEP);
-    } else {
-        a->calm_s[k] = 0;
-        a->margin[k] = fmin(2 * a->headroom, fmax(a->margin[k], 1 - used + EASE_STEP));
-    }
-    for (int j = 0; j < CLASSES; j++)
-        a->margin[j] = j < k ? fmax(a->margin[j], a->margin[k]) : fmin(a->margin[j], a->margin[k]);
-}
-
-/* The offered load: while requests queue up throughput shows capacity and not demand. */
-static double offered(struct autopilot *a, const struct look *l, const struct as_view *view)
-{
-    double x = l->x, grown = (l->queue - a->queue) / ((double)a->tick / 1000 * a->per_instance);
-    if (!l->knows_queue)
-        return l->knows_served ? fmax(x, l->served) : x;
-    if (l->knows_served && a->ticks > 0)
-        x = fmax(x, l->served + grown);
-    bool full = view->serving > 0 && l->queue > SATURATED * view->serving * a->carries * a->per_instance;
-    if (a->ticks > 0)
-        learn_capacity(a, l, view, full);
-    if (a->ticks > 0 && l->whole && view->serving > 0 && a->steady * a->tick >= STEADY)
-        learn_margin(a, x, l->queue, view->serving);
-    a->peak = full ? fmax(x, a->saturated ? a->peak : 0) : 0;
-    a->saturated = full;
-    a->queue = l->queue;
-    return fmax(x, a->peak);
 }
 
 /* --- the choice ------------------------------------------------------------------------------------------------ */
 
 static int choose(const struct autopilot *a, const struct as_view *view, const struct said *s, bool out)
 {
-    double margin = a->margin[class_of(view->current)];
-    double carries = a->carries * (1 - margin), backlog = a->queue / (a->per_instance * CLEAR_BACKLOG);
+    const struct capacity *c = &a->capacity;
+    double backlog = c->queue / (c->per_instance * CLEAR_BACKLOG);
     struct newsvendor n = { .base = (out ? s->mix : s->base) + backlog,
                             .scale = out ? s->scale_point : s->scale_path,
                             .price = (out ? PRICE_OUT : PRICE_IN) * a->price,
-                            .carries = carries,
+                            .carries = capacity_planned(c, view->current),
                             .min = view->min,
                             .max = view->max };
     const struct errors *d = out ? &a->point : &a->path;
@@ -354,7 +256,7 @@ static int choose(const struct autopilot *a, const struct as_view *view, const s
         return want;
     n.base -= backlog;
     n.price = 1;
-    n.carries = a->target * a->carries;
+    n.carries = a->target * c->carries;
     int calm = errors_choose(d, &n);
     return calm > want ? calm : want;
 }
@@ -374,9 +276,7 @@ static void tick(struct autopilot *a, const struct look *l, const struct as_view
         push(a, held, false);
         a->ins[a->ticks % HELD_MOST] = view->current;
     }
-    a->steady = view->serving == a->serving ? a->steady + (a->steady < HELD_MOST) : 0;
-    double x = offered(a, l, view);
-    a->serving = view->serving;
+    double x = capacity_offered(&a->capacity, a->tick, l, view);
     push(a, l->whole ? x : fmax(x, held), l->whole);
     a->lead = lead_of(a, view, l->age);
     a->said = *say(a, a->lead);
@@ -399,10 +299,10 @@ static void explain(const struct autopilot *a, int want, const struct as_view *v
 {
     char ahead[24], learnt[48] = "";
     const struct said *s = &a->said;
-    double c = a->per_instance;
-    int median = policy_ceil(s->mix / a->carries);
-    if (fabs(a->carries - 1) >= 0.005)
-        snprintf(learnt, sizeof learnt, ", one carries %s", policy_num(a->carries * c).s);
+    double c = a->capacity.per_instance, carries = a->capacity.carries;
+    int median = policy_ceil(s->mix / carries);
+    if (fabs(carries - 1) >= 0.005)
+        snprintf(learnt, sizeof learnt, ", one carries %s", policy_num(carries * c).s);
     policy_words(out, "forecast ", policy_num(rint(s->mix * c * 10) / 10).s, "/s in ",
                  as_time_text(a->lead * a->tick, ahead, sizeof ahead), " (last ",
                  policy_num(rint(s->f[EXPERT_LAST] * c * 10) / 10).s, ", trend ",

@@ -11,14 +11,37 @@
 #define PRIOR_SCALE     0.1
 #define SCALE_LEAST     0.05
 #define WEIGHT_MOST     1e200
+#define LOW             (-6.0) /* bins from here, WIDTH each, up to HIGH; then each is RATIO times as far as the last */
+#define WIDTH           0.1
+#define EVEN            160
+#define HIGH            10.0
+#define RATIO           1.08 /* to a thousand: a load that jumps once in a while is calm in between */
+
+static double edge(int k) /* the lower one */
+{
+    return k <= EVEN ? LOW + k * WIDTH : HIGH * pow(RATIO, k - EVEN);
+}
+
+/* Where in the bins an error of r scales lies: the number of the bin, and the part of it. */
+static double place(double r)
+{
+    if (!(r > LOW))
+        return 0;
+    if (r < HIGH)
+        return fmin((r - LOW) / WIDTH, EVEN);
+    int k = EVEN + (int)(log(r / HIGH) / log(RATIO));
+    if (k >= ERRORS_BINS)
+        return ERRORS_BINS;
+    double part = (r - edge(k)) / (edge(k + 1) - edge(k));
+    return k + fmin(0.999, fmax(0, part)); /* an edge may round to either side */
+}
 
 void errors_init(struct errors *d)
 {
     *d = (struct errors){ .fast = PRIOR_SCALE, .slow = PRIOR_SCALE, .next = 1 };
     for (int k = 0; k < ERRORS_BINS; k++) {
-        double from = ERRORS_LOW + k * ERRORS_WIDTH,
-               to = from + ERRORS_WIDTH; /* 0 is an edge: one sign per bin */
-        double mass = to <= ERRORS_WIDTH / 2 ? exp(to) - exp(from) : exp(-from) - exp(-to);
+        double from = edge(k), to = edge(k + 1); /* 0 is an edge: one sign per bin */
+        double mass = to <= WIDTH / 2 ? exp(to) - exp(from) : exp(-from) - exp(-to);
         d->bin[k] = PRIOR_WORTH * mass / 2;
         d->all += d->bin[k];
     }
@@ -52,15 +75,14 @@ void errors_learn(struct errors *d, as_time tick, double error, double forecast,
     d->fast += experts_share(tick, FAST_HALF_LIFE) * (size - d->fast);
     d->slow += experts_share(tick, SLOW_HALF_LIFE) * (size - d->slow);
     fade(d, tick);
-    double at = floor((error / scale - ERRORS_LOW) / ERRORS_WIDTH);
-    int k = at < 0 ? 0 : at >= ERRORS_BINS ? ERRORS_BINS - 1 : (int)at;
+    int k = (int)fmin(place(error / scale), ERRORS_BINS - 1);
     d->bin[k] += d->next;
     d->all += d->next;
 }
 
 double errors_beyond(const struct errors *d, double r)
 {
-    double at = (r - ERRORS_LOW) / ERRORS_WIDTH, above = 0;
+    double at = place(r), above = 0;
     if (at <= 0)
         return 1;
     if (at >= ERRORS_BINS)
@@ -74,7 +96,7 @@ double errors_beyond(const struct errors *d, double r)
 
 int errors_choose(const struct errors *d, const struct newsvendor *n)
 {
-    double least = floor((n->base + ERRORS_LOW * n->scale) / n->carries), cost = INFINITY;
+    double least = floor((n->base + LOW * n->scale) / n->carries), cost = INFINITY;
     int first = least > n->max ? n->max : least > n->min ? (int)least : n->min, best = n->max;
     for (int c = first; c <= n->max && c < cost; c++) { /* c alone costs that much */
         double risk = errors_beyond(d, (n->carries * c - n->base) / n->scale);

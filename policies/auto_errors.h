@@ -5,9 +5,7 @@
 
 #include "autoscale/time.h"
 
-#define ERRORS_BINS 160
-#define ERRORS_LOW (-6.0)
-#define ERRORS_WIDTH 0.1
+#define ERRORS_BINS 220
 
 struct errors {
     double fast, slow;          /* rolling means of |error| / sqrt(forecast + 1/4)                       */
