@@ -230,11 +230,11 @@ int host_room(const struct group *g, int host)
     return room;
 }
 
-/* How many more than wanted now; less than none when some that are wanted have no place yet. A parked one needs no more
- * room than it has. */
+/* How many more than wanted now; less than none when some that are wanted have no place yet. A suspended one needs no
+ * more room than it has; a saved one has given it back. */
 static int group_room(const struct group *g)
 {
-    int room = standby_usable_count(g) - g->desired;
+    int room = (g->cfg->compute.park == CFG_PARK_SUSPEND ? standby_usable_count(g) : 0) - g->desired;
     for (const struct instance *i = g->instances; i; i = i->next)
         room += i->host >= 0 && inst_live(i);
     for (size_t k = 0; k < g->host_count; k++) {

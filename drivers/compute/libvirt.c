@@ -83,6 +83,10 @@ int libvirt_read(struct libvirt *d, virDomainPtr dom, struct as_instance *out, s
     memcpy(out->address, mark.address, sizeof out->address);
     out->port = out->address[0] ? (uint16_t)as_settings_int(d->settings, "port") : 0;
     take_state(out, state, reason);
+    if (state == VIR_DOMAIN_SHUTOFF && vir.DomainHasManagedSaveImage(dom, 0) == 1) {
+        out->state = AS_RUN_PARKED;
+        snprintf(out->detail, sizeof out->detail, "saved");
+    }
     return AS_OK;
 }
 
@@ -252,8 +256,10 @@ static int remove_domain(struct libvirt *d, virConnectPtr conn, virDomainPtr dom
         return virlib_refused(d->uri, false, "reading a domain", err);
     if (!is_off(dom) && vir.DomainDestroy(dom) != 0 && !is_off(dom))
         return virlib_refused(d->uri, true, "switching off", err);
-    if (vir.DomainIsPersistent(dom) == 1)
-        vir.DomainUndefineFlags(dom, VIR_DOMAIN_UNDEFINE_MANAGED_SAVE | VIR_DOMAIN_UNDEFINE_NVRAM);
+    unsigned saved = VIR_DOMAIN_UNDEFINE_MANAGED_SAVE;
+    if (vir.DomainIsPersistent(dom) == 1 &&
+        vir.DomainUndefineFlags(dom, saved | VIR_DOMAIN_UNDEFINE_NVRAM) != 0)
+        vir.DomainUndefineFlags(dom, saved); /* not every kind of host knows of NVRAM */
     virDomainPtr left = vir.DomainLookupByUUID(conn, uuid);
     if (!left) {
         int rc = virlib_refused(d->uri, true, "looking for the domain", err);
@@ -302,63 +308,6 @@ static int libvirt_destroy(void *self, as_time deadline, const struct as_instanc
     return rc;
 }
 
-/* --- park ------------------------------------------------------------------------------------------------ */
-
-static int switch_found(struct libvirt *d, virDomainPtr dom, enum as_run_state want, struct as_instance *seen,
-                        struct as_error *err)
-{
-    if (seen->state == want)
-        return AS_OK;
-    if (seen->state != AS_RUN_RUNNING && seen->state != AS_RUN_PARKED)
-        return as_fail(err, AS_EINVAL, "'%s' on %.60s does not run: %s", seen->id, d->uri, seen->detail);
-    int done = want == AS_RUN_PARKED ? vir.DomainSuspend(dom) : vir.DomainResume(dom);
-    int rc = done == 0 ? AS_OK
-                       : virlib_refused(d->uri, true, want == AS_RUN_PARKED ? "suspending" : "resuming", err);
-    struct as_error why;
-    int again = libvirt_read(d, dom, seen, &why); /* the state tells, not the words */
-    if (again != AS_OK)
-        return rc != AS_OK ? rc : as_fail(err, AS_EUNKNOWN, "it cannot be looked at again: %.200s", why.msg);
-    if (seen->state == want)
-        return AS_OK;
-    return rc != AS_OK
-               ? rc
-               : as_fail(err, AS_EUNKNOWN, "'%s' on %.60s did not stay as it was put", seen->id, d->uri);
-}
-
-static int switch_to(struct libvirt *d, as_time deadline, const char *id, enum as_run_state want,
-                     struct as_instance *seen, struct as_error *err)
-{
-    virConnectPtr conn = NULL;
-    virDomainPtr dom = NULL;
-    struct as_error own;
-    err = err ? err : &own;
-    int rc = virlink_get(&d->link, deadline, &conn, err);
-    if (rc != AS_OK)
-        return rc;
-    if ((rc = libvirt_find(d, conn, id, &dom, seen, err)) == AS_OK) {
-        rc = switch_found(d, dom, want, seen, err);
-        vir.DomainFree(dom);
-    }
-    vir.ConnectClose(conn);
-    return rc;
-}
-
-static int libvirt_park(void *self, as_time deadline, const struct as_instance *inst, struct as_error *err)
-{
-    struct as_instance seen;
-    return switch_to(self, deadline, inst->id, AS_RUN_PARKED, &seen, err);
-}
-
-static int libvirt_unpark(void *self, as_time deadline, const struct as_instance *inst,
-                          struct as_instance *out, struct as_error *err)
-{
-    struct as_instance seen;
-    int rc = switch_to(self, deadline, inst->id, AS_RUN_RUNNING, &seen, err);
-    if (rc == AS_OK && out)
-        *out = seen;
-    return rc;
-}
-
 const struct as_compute_driver as_compute_libvirt = {
     .name = "libvirt",
     .summary = "virtual machines on libvirt hosts",
@@ -370,6 +319,7 @@ const struct as_compute_driver as_compute_libvirt = {
     .create = libvirt_create,
     .destroy = libvirt_destroy,
     .park = libvirt_park,
+    .save = libvirt_save,
     .unpark = libvirt_unpark,
     .close = libvirt_close,
 };

@@ -69,4 +69,13 @@ int libvirt_read(struct libvirt *d, virDomainPtr dom, struct as_instance *out, s
 int libvirt_create(void *self, as_time deadline, const struct as_launch *launch, struct as_instance *out,
                    struct as_error *err);
 
+/* --- libvirt_park.c ---------------------------------------------------------------------------------- */
+
+int libvirt_park(void *self, as_time deadline, const struct as_instance *inst, struct as_error *err);
+int libvirt_save(void *self, as_time deadline, const struct as_instance *inst, struct as_error *err);
+int libvirt_unpark(void *self, as_time deadline, const struct as_instance *inst, struct as_instance *out,
+                   struct as_error *err);
+/* Lets a suspended or saved domain go on. */
+int libvirt_wake(struct libvirt *d, virDomainPtr dom, struct as_error *err);
+
 #endif

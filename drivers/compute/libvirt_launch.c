@@ -119,14 +119,10 @@ static int make_all(struct libvirt *d, virConnectPtr conn, struct libvirt_mark *
 /* It is there and ours: brought to running. */
 static int adopt(struct libvirt *d, virDomainPtr dom, struct as_instance *seen, struct as_error *err)
 {
-    int done = 0;
-    if (seen->state == AS_RUN_PARKED)
-        done = vir.DomainResume(dom);
-    else if (seen->state == AS_RUN_STOPPED)
-        done = vir.DomainCreate(dom);
-    if (done != 0)
-        return virlib_refused(d->uri, true, "waking the domain", err);
-    return libvirt_read(d, dom, seen, err);
+    int rc = AS_OK;
+    if (seen->state == AS_RUN_PARKED || seen->state == AS_RUN_STOPPED)
+        rc = libvirt_wake(d, dom, err);
+    return rc != AS_OK ? rc : libvirt_read(d, dom, seen, err);
 }
 
 static int create_or_adopt(struct libvirt *d, virConnectPtr conn, const struct as_launch *launch,

@@ -22,6 +22,8 @@
     X(DomainGetMetadata) X(DomainGetName) X(DomainGetState) X(DomainGetUUID) X(DomainIsActive)               \
     X(DomainIsPersistent) X(DomainListGetStats) X(DomainLookupByName) X(DomainLookupByUUID) X(DomainResume)  \
     X(DomainShutdown) X(DomainStatsRecordListFree) X(DomainSuspend) X(DomainUndefineFlags)                   \
+    X(DomainDefineXML) X(DomainGetConnect) X(DomainGetXMLDesc) X(DomainHasManagedSaveImage)                  \
+    X(DomainManagedSave)                                                                                     \
     X(NetworkCreateXML) X(NetworkDHCPLeaseFree) X(NetworkFree) X(NetworkGetDHCPLeases) X(NetworkGetXMLDesc)  \
     X(NetworkIsActive) X(NetworkLookupByName) X(NetworkUpdate)                                               \
     X(StoragePoolFree) X(StoragePoolIsActive) X(StoragePoolListAllVolumes) X(StoragePoolLookupByName)        \

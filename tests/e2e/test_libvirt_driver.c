@@ -197,6 +197,16 @@ static void a_machine_boots_serves_sleeps_and_shuts_down(void **state)
     assert_ok(d, as_compute_libvirt.unpark(d.state, in(10000), &i, &seen, &d.err));
     assert_int_equal(seen.state, AS_RUN_RUNNING);
     assert_true(answers(&i, 30000));
+    assert_ok(d, as_compute_libvirt.save(d.state, in(60000), &i, &d.err));
+    assert_ok(d, list(&d, &seen, &n));
+    assert_int_equal(n, 1);
+    assert_int_equal(seen.state, AS_RUN_PARKED);
+    assert_string_equal(seen.address, i.address);
+    assert_string_equal(seen.detail, "saved");
+    assert_false(answers_once(&i));
+    assert_ok(d, as_compute_libvirt.unpark(d.state, in(60000), &i, &seen, &d.err));
+    assert_int_equal(seen.state, AS_RUN_RUNNING);
+    assert_true(answers(&i, 30000));
     as_time before = as_clock_monotonic();
     assert_ok(d, destroy(&d, "web-00000001"));
     assert_true(as_clock_monotonic() - before < 80000); /* the guest did it, not the deadline */
@@ -231,6 +241,7 @@ static void a_killed_or_hung_daemon_is_found_again_with_its_machines(void **stat
     struct as_instance i = { 0 }, seen = { 0 };
     size_t n = 0;
     assert_ok(d, create(&d, "kill-00000001", &i));
+    assert_ok(d, as_compute_libvirt.park(d.state, in(10000), &i, &d.err));
     signal_daemon(SIGKILL);
     assert_int_equal(list(&d, NULL, NULL), AS_EAGAIN);
     assert_int_equal(create(&d, "kill-00000002", &seen), AS_EAGAIN);
@@ -238,6 +249,9 @@ static void a_killed_or_hung_daemon_is_found_again_with_its_machines(void **stat
     assert_ok(d, list(&d, &seen, &n));
     assert_int_equal(n, 1);
     assert_string_equal(seen.id, "kill-00000001");
+    assert_int_equal(seen.state, AS_RUN_PARKED); /* and parked as it was */
+    assert_ok(d, as_compute_libvirt.unpark(d.state, in(10000), &i, &seen, &d.err));
+    assert_int_equal(seen.state, AS_RUN_RUNNING);
     assert_string_equal(seen.address, i.address);
     assert_int_equal(seen.state, AS_RUN_RUNNING);
     signal_daemon(SIGSTOP);

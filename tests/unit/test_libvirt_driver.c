@@ -240,6 +240,35 @@ static void parked_ones_are_resumed(void **state)
     close_driver(&d);
 }
 
+/* Memory on disk: off for libvirt, parked for us, and no other off one is taken for it. */
+static void saved_ones_are_restored(void **state)
+{
+    (void)state;
+    struct driver d = open_as("web", BASIC);
+    struct as_instance i = { 0 }, seen = { 0 };
+    assert_ok(d, create(&d, "web-00000013", &i));
+    for (int n = 0; n < 2; n++) {
+        assert_ok(d, as_compute_libvirt.save(d.self, soon(), &i, &d.err));
+        assert_ok(d, as_compute_libvirt.save(d.self, soon(), &i, &d.err));
+        assert_int_equal(list(&d, &seen, NULL), 1);
+        assert_int_equal(seen.state, AS_RUN_PARKED);
+        assert_string_equal(seen.address, i.address);
+        assert_string_equal(seen.detail, "saved");
+        assert_ok(d, as_compute_libvirt.unpark(d.self, soon(), &i, &seen, &d.err));
+        assert_int_equal(seen.state, AS_RUN_RUNNING);
+        assert_int_equal(list(&d, &seen, NULL), 1);
+        assert_int_equal(seen.state, AS_RUN_RUNNING);
+    }
+    assert_ok(d, as_compute_libvirt.save(d.self, soon(), &i, &d.err));
+    assert_ok(d, create(&d, "web-00000013", &seen)); /* create brings to running */
+    assert_int_equal(seen.state, AS_RUN_RUNNING);
+    assert_ok(d, as_compute_libvirt.save(d.self, soon(), &i, &d.err));
+    assert_ok(d, destroy(&d, "web-00000013"));
+    assert_int_equal(list(&d, &seen, NULL), 0);
+    assert_int_equal(as_compute_libvirt.unpark(d.self, soon(), &i, &seen, &d.err), AS_ENOENT);
+    close_driver(&d);
+}
+
 /* A transient domain that powers itself off vanishes; what it leaves is found and taken away. */
 static void a_guest_that_left_by_itself_is_listed_by_its_disk(void **state)
 {
@@ -670,6 +699,7 @@ int main(void)
         cmocka_unit_test(an_instance_lives_and_leaves_nothing_behind),
         cmocka_unit_test(create_and_destroy_are_idempotent),
         cmocka_unit_test(parked_ones_are_resumed),
+        cmocka_unit_test(saved_ones_are_restored),
         cmocka_unit_test(a_guest_that_left_by_itself_is_listed_by_its_disk),
         cmocka_unit_test(what_is_not_ours_is_neither_listed_nor_touched),
         cmocka_unit_test(groups_do_not_see_each_other),
