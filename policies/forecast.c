@@ -87,7 +87,7 @@ static int forecast_init(void *state, const struct as_settings *s, struct as_err
         return as_settings_fail(s, "timezone", err, "needs a day of 1d: no clock shows a compressed one");
     struct as_error why;
     int rc = season_feed_init(&f->feed, &rules, zone, &why);
-    return rc == AS_ENOMEM ? as_fail(err, rc, "%s", why.msg)
+    return rc == AS_ENOMEM ? as_fail(err, AS_ENOMEM, "%s", why.msg)
            : rc            ? as_settings_fail(s, "timezone", err, "%s", why.msg)
                            : AS_OK;
 }

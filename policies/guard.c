@@ -109,7 +109,7 @@ static int guard_init(void *state, const struct as_settings *settings, struct as
     if (g->seasonal)
         rc = season_feed_init(&g->feed, &(struct season_rules){ .day = AS_DAY, .quantile = BAND },
                               as_settings_str(settings, "timezone"), &why);
-    return rc == AS_ENOMEM ? as_fail(err, rc, "%s", why.msg)
+    return rc == AS_ENOMEM ? as_fail(err, AS_ENOMEM, "%s", why.msg)
            : rc            ? as_settings_fail(settings, "timezone", err, "%s", why.msg)
                            : AS_OK;
 }
