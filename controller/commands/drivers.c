@@ -119,11 +119,24 @@ static void man_driver(const struct driver *d)
     }
 }
 
+#define BLOCK_OPTIONS 64
+
+/* The options of a block; blocks in it have a section of their own, and are not told twice. */
+static void man_flat(const struct as_option *options)
+{
+    struct as_option flat[BLOCK_OPTIONS + 1] = { 0 };
+    for (size_t i = 0; options[i].name && i < BLOCK_OPTIONS; i++) {
+        flat[i] = options[i];
+        flat[i].sub = NULL;
+    }
+    tables_man(stdout, flat);
+}
+
 static void man_blocks(void)
 {
     for (const struct schema_block *b = schema_blocks; b->title; b++) {
         printf(".SS \"%s\"\n%s\n", b->title, b->summary);
-        tables_man(stdout, b->options);
+        man_flat(b->options);
     }
 }
 

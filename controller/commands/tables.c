@@ -85,7 +85,8 @@ void tables_man_word(FILE *out, const char *text)
 
 void tables_man_sentence(FILE *out, const char *text)
 {
-    char first[3] = { (char)toupper((unsigned char)*text), '\0' };
+    bool value = text[strcspn(text, " :")] == ':'; /* "even: …": as it is written in the file */
+    char first[3] = { value ? *text : (char)toupper((unsigned char)*text), '\0' };
     size_t length = strlen(text);
     if (length == 0)
         return;
