@@ -59,6 +59,18 @@ static void forget(struct season *s)
     s->open = false;
 }
 
+static size_t slot(int64_t bin, int64_t size)
+{
+    int64_t k = bin % size;
+    return (size_t)(k < 0 ? k + size : k);
+}
+
+static void set_newest(struct season *s, int64_t bin)
+{
+    s->newest = bin;
+    s->head = (int64_t)slot(bin, s->capacity);
+}
+
 void season_clock(struct season *s, const struct season_rules *rules)
 {
     s->bin = rules->bin;
@@ -68,27 +80,11 @@ void season_clock(struct season *s, const struct season_rules *rules)
     s->per_day = rules->day / rules->bin;
     s->capacity = SEASON_DAYS * s->per_day;
     s->first = 0;
-    s->newest = -1;
+    set_newest(s, -1);
     s->lead = 1;
+    s->unlived = false;
     s->mean = 0;
     forget(s);
-}
-
-static size_t slot(int64_t bin, int64_t size)
-{
-    int64_t k = bin % size;
-    return (size_t)(k < 0 ? k + size : k);
-}
-
-double season_load(const struct season *s, int64_t bin)
-{
-    bool known = bin <= s->newest && bin >= s->first && bin > s->newest - s->capacity;
-    return known ? (double)s->load[slot(bin, s->capacity)] : NAN;
-}
-
-bool season_is_odd(const struct season *s, int64_t bin)
-{
-    return s->odd[slot(bin, s->capacity)];
 }
 
 int64_t season_history(const struct season *s)
@@ -237,59 +233,68 @@ static void hear(struct season *s, int64_t bin, double y)
 
 /* --- the past ---------------------------------------------------------------------------------------------------- */
 
-void season_recall(struct season *s, int64_t bin, double load)
+/* Keeps the bin, and whether it is odd; what is between it and the newest is a gap. */
+static void keep(struct season *s, int64_t bin, double load)
 {
     if (season_history(s) <= 0 || bin - s->newest > s->capacity || s->newest - bin >= s->capacity) {
         s->first = bin;
-        s->newest = bin - 1;
+        set_newest(s, bin - 1);
     }
     if (bin <= s->newest) {
-        s->newest = bin - 1;
+        set_newest(s, bin - 1);
         s->first = s->first < bin ? s->first : bin;
     }
     while (s->newest < bin) {
-        s->newest++;
-        s->load[slot(s->newest, s->capacity)] = s->newest == bin ? (float)fmax(0, load) : NAN;
-        s->odd[slot(s->newest, s->capacity)] = false;
+        set_newest(s, s->newest + 1);
+        s->load[s->head] = NAN;
+        s->odd[s->head] = false;
     }
     if (s->first <= s->newest - s->capacity)
         s->first = s->newest - s->capacity + 1;
-    if (isnan(load)) {
-        s->load[slot(bin, s->capacity)] = NAN;
+    if (isnan(load))
         return;
-    }
-    s->odd[slot(bin, s->capacity)] = is_odd(s, bin, load);
-    if (!season_is_odd(s, bin)) /* a plain mean until a day is full */
+    s->load[s->head] = (float)fmax(0, load);
+    s->odd[s->head] = is_odd(s, bin, load);
+    if (!s->odd[s->head]) /* a plain mean until a day is full */
         roll(&s->mean, fmax(0, load), fmax(1 - fade(1, 1, s), 1 / (double)season_history(s)));
 }
 
-void season_relive(struct season *s)
+void season_recall(struct season *s, int64_t bin, double load)
+{
+    keep(s, bin, load);
+    s->unlived = true;
+}
+
+static void relive(struct season *s)
 {
     int64_t last = s->newest, from = last - RELIVE_DAYS * s->per_day + 1;
     forget(s);
-    for (s->newest = from > s->first ? from : s->first; s->newest <= last; s->newest++) {
-        hear(s, s->newest, season_load(s, s->newest));
+    s->unlived = false;
+    for (int64_t bin = from > s->first ? from : s->first; bin <= last; bin++) {
+        set_newest(s, bin);
+        hear(s, bin, season_load(s, bin));
         speak(s);
     }
-    s->newest = last;
 }
 
 void season_lead(struct season *s, int64_t lead)
 {
     int64_t most = s->per_day / 2;
     lead = lead > most ? most : lead < 1 ? 1 : lead;
-    if (lead == s->lead)
+    if (lead == s->lead && !s->unlived)
         return;
     s->lead = lead;
-    season_relive(s);
+    relive(s);
 }
 
 void season_push(struct season *s, int64_t bin, double load)
 {
+    if (s->unlived)
+        relive(s);
     for (int64_t k = 0; bin <= s->newest && k < s->said_most; k++)
         if (s->said[k].made >= bin) /* the clock was set back */
             s->said[k].due = INT64_MIN;
-    season_recall(s, bin, load);
+    keep(s, bin, load);
     hear(s, bin, season_load(s, bin));
     speak(s);
 }

@@ -49,6 +49,8 @@ struct season {
     float *load;              /* ring by bin; NAN: a gap                                                 */
     bool *odd;                /* ring: far from usual, as in an outage; not part of a season             */
     int64_t first, newest;    /* bins known of; newest < first: none                                     */
+    int64_t head;             /* of the rings: where the newest is                                       */
+    bool unlived;             /* there is a past that was only recalled                                  */
     int64_t lead;             /* bins ahead that everything below is for                                 */
     struct season_said *said; /* ring by due bin                                                         */
     int64_t said_most;
@@ -73,14 +75,14 @@ void season_fini(struct season *s); /* half-built is fine */
 /* Begins with an empty past, to look 1 bin ahead. */
 void season_clock(struct season *s, const struct season_rules *rules);
 
-/* Bins to look ahead, 1 to half a day at most. A change forgets the verdicts and forms them again from what is kept. */
+/* Bins to look ahead, 1 to half a day at most. A change, or a past that was recalled, forms the verdicts anew from what
+ * is kept: as much work as ten thousand forecasts. */
 void season_lead(struct season *s, int64_t lead);
 /* The mean of a bin that is over; NAN: nobody measured. Bins left out are gaps; one that goes back takes back what came
  * after it, as the clock did. */
 void season_push(struct season *s, int64_t bin, double load);
-/* The same for the recorded past: nothing is forecast or judged until season_relive(). */
+/* The same for the recorded past: nothing is forecast or judged before the next season_lead() or season_push(). */
 void season_recall(struct season *s, int64_t bin, double load);
-void season_relive(struct season *s);
 
 /* What was said for this bin; NULL: nothing was. */
 const struct season_said *season_for(const struct season *s, int64_t bin);

@@ -65,7 +65,6 @@ static void recall(struct season_feed *f)
             season_recall(&f->season, bin, sum / n);
     }
     drop_past(f);
-    season_relive(&f->season);
 }
 
 /* --- the clock --------------------------------------------------------------------------------------------- */
