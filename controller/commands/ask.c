@@ -316,8 +316,14 @@ void print_decision(FILE *out, const cJSON *d)
     if (cJSON_GetArraySize(cJSON_GetObjectItemCaseSensitive(d, "weights")) > 0)
         fprintf(out, "  weights\n");
     cJSON_ArrayForEach(x, cJSON_GetObjectItemCaseSensitive(d, "weights"))
-        fprintf(out, "    %-24s %3.0f  answers in %.0f ms, %.0f sessions\n", answer_str(x, "instance"),
-                answer_num(x, "weight"), answer_num(x, "response_ms"), answer_num(x, "sessions"));
+    {
+        fprintf(out, "    %-24s %3.0f  ", answer_str(x, "instance"), answer_num(x, "weight"));
+        if (cJSON_GetObjectItemCaseSensitive(x, "cpu_percent"))
+            fprintf(out, "CPU at %.0f %%, ", answer_num(x, "cpu_percent"));
+        if (answer_num(x, "response_ms") > 0)
+            fprintf(out, "answers in %.0f ms, ", answer_num(x, "response_ms"));
+        fprintf(out, "%.0f sessions\n", answer_num(x, "sessions"));
+    }
     fprintf(out, "  limits     %d to %d%s%s\n", (int)answer_num(d, "floor"), (int)answer_num(d, "ceiling"),
             *answer_str(d, "binding") ? "; bound by " : "", answer_str(d, "binding"));
     if (answer_num(d, "next_change_ms") > 0)

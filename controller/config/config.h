@@ -77,6 +77,7 @@ struct cfg_balancer {
     as_time drain;          /* deadline of a drain; default 30s */
     as_time timeout;        /* of one call; default 2s */
     bool weigh;             /* weighting = "load" */
+    char weigh_source[AS_NAME_MAX]; /* weighting_source: whose cpu_percent it goes by; "": response times */
 };
 
 struct cfg_group {

@@ -214,6 +214,9 @@ static void diff_balancer(struct differ *d, const char *group, const struct cfg_
     diff_ms(d, where, "timeout", a->timeout, b->timeout);
     if (a->weigh != b->weigh)
         diff_text(d, where, "weighting", a->weigh ? "load" : "even", b->weigh ? "load" : "even");
+    if (strcmp(a->weigh_source, b->weigh_source) != 0)
+        diff_text(d, where, "weighting_source", *a->weigh_source ? a->weigh_source : "none",
+                  *b->weigh_source ? b->weigh_source : "none");
     diff_settings(d, where, a->settings, b->settings);
 }
 

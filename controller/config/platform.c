@@ -211,13 +211,51 @@ static int balancer_finish(struct loader *l, struct cfg_group *g, const char *wh
 {
     struct cfg_balancer *b = &g->balancer;
     g->canon_balancer = with_common(own_canon(b->driver->name, b->settings, NULL),
-                                    "drain = %lld\ntimeout = %lld\nweighting = %s\n", (long long)b->drain,
-                                    (long long)b->timeout, b->weigh ? "load" : "even");
+                                    "drain = %lld\ntimeout = %lld\nweighting = %s %s\n", (long long)b->drain,
+                                    (long long)b->timeout, b->weigh ? "load" : "even", b->weigh_source);
     if (!g->canon_balancer)
         return AS_ENOMEM;
     int rc = block_endpoints(l, b->settings, where, b->driver->endpoints, "local", &b->endpoints,
                              &b->endpoint_count);
     return rc ? rc : balancer_try(l, g, where);
+}
+
+static bool measures_cpu(const struct as_source_driver *d)
+{
+    for (const struct as_series_doc *s = d->series; d->has_objects && s && s->name; s++)
+        if (strcmp(s->name, AS_SERIES_CPU) == 0)
+            return true;
+    return false;
+}
+
+/* Weights go by what the balancer measures of its members, or by what a source does. */
+static void weighting_read(struct loader *l, struct cfg_balancer *b, const struct as_settings *s,
+                           const char *where)
+{
+    const char *name = as_settings_str(s, "weighting_source");
+    const struct cfg_source *source = NULL;
+    struct as_error err;
+    b->weigh = strcmp(as_settings_str(s, "weighting"), "load") == 0;
+    for (size_t i = 0; name && i < l->cfg->source_count; i++)
+        if (strcmp(l->cfg->sources[i].name, name) == 0)
+            source = &l->cfg->sources[i];
+    err.rc = AS_OK;
+    if (b->weigh && (!b->driver->weight || (!name && !b->driver->times_members)))
+        as_settings_fail(s, "weighting", &err,
+                         "balancer driver %s does not measure its members; write weighting = \"even\"%s",
+                         b->driver->name, b->driver->weight ? ", or name a weighting_source" : "");
+    else if (name && !b->weigh)
+        as_settings_fail(s, "weighting_source", &err, "has no meaning without weighting = \"load\"");
+    else if (name && !source)
+        as_settings_fail(s, "weighting_source", &err, "there is no source '%.40s'", name);
+    else if (source && source->driver && !measures_cpu(source->driver))
+        as_settings_fail(s, "weighting_source", &err,
+                         "source '%.40s' (%s) does not measure the CPU of instances; docker and libvirt do",
+                         name, source->driver->name);
+    else if (name)
+        snprintf(b->weigh_source, sizeof b->weigh_source, "%s", name);
+    if (err.rc != AS_OK)
+        block_refused(l, s, where, &err);
 }
 
 int config_load_balancer(struct loader *l, struct cfg_group *g, const config_setting_t *node)
@@ -236,12 +274,7 @@ int config_load_balancer(struct loader *l, struct cfg_group *g, const config_set
     if (rc == AS_OK) {
         b->drain = as_settings_ms(parts[0], "drain");
         b->timeout = as_settings_ms(parts[0], "timeout");
-        b->weigh = strcmp(as_settings_str(parts[0], "weighting"), "load") == 0;
-        if (b->weigh && (!b->driver->weight || !b->driver->times_members))
-            block_error(l, node,
-                        "%sweighting: balancer driver %s does not measure its members; write weighting = "
-                        "\"even\"",
-                        where, b->driver->name);
+        weighting_read(l, b, parts[0], where);
         rc = balancer_finish(l, g, where);
     }
     as_settings_free(parts[0]);

@@ -137,6 +137,11 @@ const struct as_option schema_balancer[] = {
       .help = "even: every member has the same weight; load: a member that answers slower than the group's "
               "median "
               "gets less work, bounded and smoothed" },
+    { .name = "weighting_source",
+      .type = AS_OPT_STRING,
+      .help = "with weighting = load: the source that measures the instances' CPU (docker, libvirt); a "
+              "member whose CPU is "
+              "busier than the median then gets less work, whatever it answers in" },
     { 0 },
 };
 

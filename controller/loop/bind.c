@@ -377,5 +377,6 @@ int bind_all(struct engine *e, struct cfg_hold *hold, struct as_error *err)
         if (!group_rebind_inputs(e, e->sources, *g))
             return as_fail(err, AS_ENOMEM, "group '%s': a metric cannot be bound", c->groups[k].name);
     }
+    sources_weigh(e);
     return AS_OK;
 }

@@ -79,6 +79,7 @@ struct source {
     struct binding **bindings;
     size_t binding_count;
     as_time next_poll;
+    bool weighs;            /* some group's weights go by its cpu_percent                           */
     int round_open;         /* feeds of this round that have not answered yet                       */
     bool fresh_round;       /* something came in since the bindings were last merged                */
     bool minutes_wait;      /* some binding has a minute ready to write                             */
@@ -314,6 +315,7 @@ void observe_group(struct group *g); /* lists and health checks that are due    
 void observe_polled(struct engine *e, struct op *op);
 void observe_probed(struct group *g, struct op *op);
 bool source_failing(const struct source *s);
+void sources_weigh(struct engine *e); /* notes which of them some group's weights go by             */
 bool source_idle(const struct source *s); /* nobody reads it: it is not asked                      */
 /* Adds a value to its minute; true when a minute that is over waits in `closed` for the next commit. `metric` is
  * borrowed until then. */
@@ -331,6 +333,7 @@ void dry_say(struct group *g);
 void policy_propose(struct engine *e, struct policy_run *run, const struct as_view *base, struct proposal_record *r);
 /* weigh.c: aims the weights of one balancer's members by what they were measured at                    */
 void weigh_pool(struct group *g, int pool);
+void weigh_cpu_take(struct instance *i, double percent, as_time now, as_time max_age);
 void weigh_note(struct group *g, int pool); /* what the weights have become, for the history           */
 /* judge.c: gather what decide needs, decide, record */
 void group_decide(struct group *g);

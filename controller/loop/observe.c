@@ -28,7 +28,21 @@ bool source_idle(const struct source *s)
     for (size_t k = 0; k < s->binding_count; k++)
         if (s->bindings[k]->users > 0)
             return false;
-    return s->cfg->driver->on_demand;
+    return s->cfg->driver->on_demand && !s->weighs;
+}
+
+static bool weighs_by(const struct group *g, const struct source *s)
+{
+    return !g->retired && strcmp(g->cfg->balancer.weigh_source, s->cfg->name) == 0;
+}
+
+void sources_weigh(struct engine *e)
+{
+    for (struct source *s = e->sources; s; s = s->next) {
+        s->weighs = false;
+        for (const struct group *g = e->groups; g; g = g->next)
+            s->weighs = s->weighs || (!s->retired && weighs_by(g, s));
+    }
 }
 
 static void poll_source(struct engine *e, struct source *s)
@@ -174,7 +188,17 @@ static bool index_samples(struct sample_index *ix, const struct as_samples *samp
     return ix->slots != NULL;
 }
 
-static void take_samples(struct source *s, struct feed *f, const struct op *op)
+static void take_cpu(struct engine *e, const struct source *s, const struct sample_index *ix)
+{
+    for (struct group *g = e->groups; g; g = g->next)
+        for (struct instance *i = weighs_by(g, s) ? g->instances : NULL; i; i = i->next) {
+            uint32_t n = *index_slot(ix, i->id, AS_SERIES_CPU);
+            if (n)
+                weigh_cpu_take(i, ix->items[n - 1].value, e->now, s->cfg->max_age);
+        }
+}
+
+static void take_samples(struct engine *e, struct source *s, struct feed *f, const struct op *op)
 {
     size_t idx = (size_t)(f - s->feeds);
     struct sample_index ix;
@@ -192,6 +216,8 @@ static void take_samples(struct source *s, struct feed *f, const struct op *op)
         b->parts[idx].weight = v->weight > 0 ? v->weight : 1;
         b->parts[idx].at = op->submitted;
     }
+    if (s->weighs)
+        take_cpu(e, s, &ix);
     free(ix.slots);
     s->fresh_round = true;
 }
@@ -248,7 +274,7 @@ void observe_polled(struct engine *e, struct op *op)
     feed_state(e, s, f, op);
     op->submitted = op->measured ? op->measured : e->now;
     if (op->rc == AS_OK)
-        take_samples(s, f, op);
+        take_samples(e, s, f, op);
     if (s->round_open == 0)
         close_round(e, s);
 }

@@ -248,8 +248,11 @@ static void plan_weights(struct planner *p, const struct instance *i)
             continue;
         if (off == 0 || !ready_to_call(p, &p->g->pools[k], m))
             continue;
-        struct step *s = plan_add(p, STEP_WEIGH, i, "weight %d -> %d: it answers in %.0f ms", m->weight, aim,
-                                  m->response_ms);
+        bool by_cpu = *p->g->cfg->balancer.weigh_source != '\0';
+        struct step *s = plan_add(p, STEP_WEIGH, i,
+                                  by_cpu ? "weight %d -> %d: its CPU is at %.0f %%"
+                                         : "weight %d -> %d: it answers in %.0f ms",
+                                  m->weight, aim, by_cpu ? i->cpu.percent : m->response_ms);
         s->index = (int)k;
         s->weight = aim;
     }

@@ -433,6 +433,7 @@ static void swap_all(struct engine *e, struct cfg_hold *hold, struct staged *st,
     if (!inputs_bind(e, st, e->sources))
         log_error("reload",
                   "out of memory while binding metrics: some policies have no input until the next reload");
+    sources_weigh(e);
     for (struct group *g = e->groups; g; g = g->next)
         if (!g->retired)
             group_learn(g);

@@ -93,6 +93,12 @@ static void put_stages(cJSON *o, const struct decision *d)
     }
 }
 
+static void put_cpu(cJSON *o, const struct group *g, const struct instance *i)
+{
+    if (*g->cfg->balancer.weigh_source && i->cpu.at > 0 && g->engine->now <= i->cpu.until)
+        put_num(o, "cpu_percent", i->cpu.percent);
+}
+
 /* What each member was measured at and the weight that came of it. */
 static void put_group_weights(cJSON *o, const struct group *g)
 {
@@ -107,6 +113,7 @@ static void put_group_weights(cJSON *o, const struct group *g)
             put_str(w, "balancer", g->pools[k].name);
             put_num(w, "weight", m->weight);
             put_num(w, "response_ms", m->response_ms);
+            put_cpu(w, g, i);
             put_num(w, "sessions", m->held);
             cJSON_AddItemToArray(list, w);
         }
@@ -250,6 +257,7 @@ static void put_weights(cJSON *o, const struct group *g, const struct instance *
         put_str(w, "balancer", g->pools[k].name);
         put_num(w, "weight", i->pools[k].weight);
         put_num(w, "response_ms", i->pools[k].response_ms);
+        put_cpu(w, g, i);
         cJSON_AddItemToArray(list, w);
     }
 }

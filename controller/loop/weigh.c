@@ -5,7 +5,9 @@
  * the aim with what is set.
  *
  * A balancer tells a mean over hundreds of requests in whole milliseconds. A member that gets little work
- * would be judged by what it was minutes ago, so the newest work is taken out of that mean, with its error. */
+ * would be judged by what it was minutes ago, so the newest work is taken out of that mean, with its error.
+ *
+ * With a weighting_source it is the CPU of the instances that shall be alike, by the same control. */
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -24,6 +26,9 @@
 #define SHARE_MOST     0.5 /* from here on they are judged anew                                        */
 #define NOTE_EVERY     AS_MINUTE /* steps of a minute are one entry of the history                     */
 #define IDLE_INTERVALS 10 /* without work, until it is given more to be measured by                   */
+
+#define CPU_ALIKE 0.2 /* readings of a few seconds scatter more than means over requests          */
+#define CPU_LEAST 5   /* percent of the median, below which nobody has enough to do to be judged  */
 
 struct pace { /* ms that the newest work took: certainly within least and most */
     double least, most, share;
@@ -65,6 +70,12 @@ static int by_value(const void *a, const void *b)
     return (x > y) - (x < y);
 }
 
+static double median_of(double *values, size_t n)
+{
+    qsort(values, n, sizeof *values, by_value);
+    return n % 2 ? values[n / 2] : (values[n / 2 - 1] + values[n / 2]) / 2;
+}
+
 /* 0 when fewer than two members were measured: then there is nothing to compare. */
 static double median_response(const struct group *g, int pool)
 {
@@ -79,8 +90,7 @@ static double median_response(const struct group *g, int pool)
             struct pace p = newest(&i->pools[pool]);
             ms[n++] = within(i->pools[pool].response_ms, p.least, p.most);
         }
-    qsort(ms, n, sizeof *ms, by_value);
-    double median = n % 2 ? ms[n / 2] : (ms[n / 2 - 1] + ms[n / 2]) / 2;
+    double median = median_of(ms, n);
     free(ms);
     return median;
 }
@@ -117,8 +127,64 @@ static void weigh_member(struct membership *m, double median, as_time now, as_ti
     m->weighed_at = now;
 }
 
+/* --- by CPU ------------------------------------------------------------------------------------------------ */
+
+void weigh_cpu_take(struct instance *i, double percent, as_time now, as_time max_age)
+{
+    bool goes_on = i->cpu.at > 0 && now <= i->cpu.until;
+    i->cpu.percent = goes_on ? (i->cpu.percent + percent) / 2 : percent;
+    i->cpu.at = now;
+    i->cpu.until = now + max_age;
+}
+
+static bool cpu_known(const struct instance *i, int pool, as_time now)
+{
+    const struct membership *m = &i->pools[pool];
+    return i->state == INST_SERVING && m->listed && m->state == AS_MEMBER_UP && i->cpu.at > 0 &&
+           now <= i->cpu.until;
+}
+
+/* 0 when fewer than two are known. */
+static double median_cpu(const struct group *g, int pool)
+{
+    size_t n = 0, cap = 0;
+    for (const struct instance *i = g->instances; i; i = i->next)
+        cap += cpu_known(i, pool, g->engine->now);
+    double *percent = cap >= 2 ? malloc(cap * sizeof *percent) : NULL;
+    if (!percent)
+        return 0;
+    for (const struct instance *i = g->instances; i; i = i->next)
+        if (cpu_known(i, pool, g->engine->now))
+            percent[n++] = i->cpu.percent;
+    double median = median_of(percent, n);
+    free(percent);
+    return median;
+}
+
+/* One step for each reading. Without enough to do for all of them to be told apart they drift to the usual. */
+static void weigh_by_cpu(struct group *g, int pool)
+{
+    as_time now = g->engine->now;
+    double median = median_cpu(g, pool);
+    for (struct instance *i = g->instances; i; i = i->next) {
+        struct membership *m = &i->pools[pool];
+        if (median <= 0 || !cpu_known(i, pool, now) || m->weighed_at >= i->cpu.at)
+            continue;
+        double from = m->weigh > 0 ? m->weigh : m->weight > 0 ? m->weight : WEIGHT_USUAL;
+        double ratio = i->cpu.percent / median;
+        m->alike = median < CPU_LEAST || fabs(ratio - 1) <= CPU_ALIKE;
+        double by = m->alike ? drift(from) : within(sqrt(1 / fmax(ratio, 0.01)), 1 / STEP_MOST, STEP_MOST);
+        m->weigh = within(from * by, WEIGHT_LEAST, WEIGHT_MOST);
+        m->weighed_at = now;
+    }
+}
+
 void weigh_pool(struct group *g, int pool)
 {
+    if (g->cfg->balancer.weigh && *g->cfg->balancer.weigh_source) {
+        weigh_by_cpu(g, pool);
+        return;
+    }
     as_time now = g->engine->now, interval = g->engine->cfg->interval;
     double median = g->cfg->balancer.weigh ? median_response(g, pool) : 0;
     for (struct instance *i = g->instances; i; i = i->next) {
@@ -138,6 +204,7 @@ void weigh_pool(struct group *g, int pool)
 static size_t describe_steps(struct group *g, int pool, char *buf, size_t size)
 {
     size_t n = 0;
+    bool by_cpu = *g->cfg->balancer.weigh_source != '\0';
     buf[0] = '\0';
     for (struct instance *i = g->instances; i && n < size; i = i->next) {
         struct membership *m = &i->pools[pool];
@@ -146,8 +213,9 @@ static size_t describe_steps(struct group *g, int pool, char *buf, size_t size)
         if (m->noted > 0 && 10 * abs(m->weight - m->noted) < m->noted)
             continue;
         if (m->noted > 0)
-            n += (size_t)snprintf(buf + n, size - n, "%s%s %d -> %d (%.0f ms)", n ? ", " : "", i->id,
-                                  m->noted, m->weight, m->response_ms);
+            n += (size_t)snprintf(buf + n, size - n, "%s%s %d -> %d (%.0f %s)", n ? ", " : "", i->id,
+                                  m->noted, m->weight, by_cpu ? i->cpu.percent : m->response_ms,
+                                  by_cpu ? "% CPU" : "ms");
         m->noted = m->weight;
     }
     return n;

@@ -84,6 +84,10 @@ struct instance {
     as_time next_probe;
     /* The rest is for what happens to one of them. */
     int64_t wanted_wall, since_wall, serving_wall;
+    struct {                      /* as the weighting_source told, smoothed; at 0: never              */
+        double percent;
+        as_time at, until;        /* believed until                                                  */
+    } cpu;
     char id[AS_ID_MAX];
     char revision[AS_REVISION_MAX];
     char host_name[128];          /* as journalled: outlives the configuration                        */

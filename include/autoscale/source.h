@@ -11,6 +11,8 @@
 #define AS_NAME_MAX 64      /* source, object, series, group, policy names, with the NUL           */
 #define AS_SAMPLES_CAP 20000 /* most samples of one poll; more is AS_EPROTO                        */
 
+#define AS_SERIES_CPU "cpu_percent" /* of an instance, by its id: what weights may go by               */
+
 enum as_merge {    /* how one series of several endpoints of a source becomes one value            */
     AS_MERGE_SUM,
     AS_MERGE_MAX,

@@ -307,9 +307,93 @@ static void steps_of_a_minute_are_one_entry_of_the_history(void **state)
     assert_int_equal(history(&b, last, sizeof last), 0); /* at rest there is nothing to tell */
 }
 
+/* --- by CPU ---------------------------------------------------------------------------------------------- */
+
+/* So many readings of instances that get their share of `load` (percent of one CPU, all together), of which each
+ * makes as much work as its cost says. */
+static void read_cpu(struct bench *b, int readings, double load, const double cost[MEMBERS])
+{
+    strcpy(b->group_cfg.balancer.weigh_source, "use");
+    for (int t = 0; t < readings; t++) {
+        double all = 0;
+        b->engine.now += 5 * AS_SECOND;
+        for (int k = 0; k < MEMBERS; k++)
+            all += b->pools[k].weight;
+        for (int k = 0; k < MEMBERS; k++)
+            weigh_cpu_take(&b->instances[k], load * cost[k] * b->pools[k].weight / all, b->engine.now,
+                           20 * AS_SECOND);
+        for (int again = 0; again < 3; again++) { /* lists come oftener than readings */
+            weigh_pool(&b->group, 0);
+            b->engine.now += AS_SECOND;
+        }
+        for (int k = 0; k < MEMBERS; k++)
+            if (b->pools[k].weigh > 0)
+                b->pools[k].weight = (int)(b->pools[k].weigh + 0.5);
+    }
+}
+
+static void by_cpu_a_burdened_instance_gets_less_until_all_are_as_busy(void **state)
+{
+    (void)state;
+    struct bench b;
+    bench_start(&b, MEMBERS);
+    read_cpu(&b, 60, 160, (double[]){ 1, 1, 3, 1 });
+    assert_in_range(b.pools[2].weight, 30, 50); /* a third, or as near as they count as alike */
+    for (int k = 0; k < MEMBERS; k++)
+        assert_true(k == 2 || (b.pools[k].weight >= 90 && b.pools[k].weight <= 110));
+    read_cpu(&b, 60, 160, (double[]){ 1, 1, 1, 1 });
+    assert_in_range(b.pools[2].weight, 90, 110);
+    read_cpu(&b, 100, 160, (double[]){ 1, 1, 1000, 1 });
+    assert_int_equal(b.pools[2].weight, 10); /* never to zero */
+}
+
+static void by_cpu_one_reading_is_one_step(void **state)
+{
+    (void)state;
+    struct bench b;
+    bench_start(&b, MEMBERS);
+    read_cpu(&b, 1, 160, (double[]){ 1, 1, 100, 1 });
+    assert_int_equal(b.pools[2].weight, 77);
+}
+
+static void by_cpu_nobody_is_judged_who_has_nothing_to_do(void **state)
+{
+    (void)state;
+    struct bench b;
+    bench_start(&b, MEMBERS);
+    b.pools[1].weight = 50;
+    read_cpu(&b, 60, 8, (double[]){ 1, 9, 1, 1 });
+    for (int k = 0; k < MEMBERS; k++)
+        assert_int_equal(b.pools[k].weight, 100);
+}
+
+static void by_cpu_an_old_reading_moves_nothing(void **state)
+{
+    (void)state;
+    struct bench b;
+    bench_start(&b, MEMBERS);
+    read_cpu(&b, 2, 160, (double[]){ 1, 1, 3, 1 });
+    int before = b.pools[2].weight;
+    assert_true(before < 100);
+    for (int t = 0; t < 100; t++) {
+        b.engine.now += AS_SECOND;
+        weigh_pool(&b.group, 0);
+    }
+    assert_int_equal((int)(b.pools[2].weigh + 0.5), before);
+    for (int k = 1; k < MEMBERS; k++) /* one alone has nobody to be compared to */
+        b.instances[k].cpu.at = 0;
+    weigh_cpu_take(&b.instances[0], 99, b.engine.now, AS_MINUTE);
+    weigh_pool(&b.group, 0);
+    assert_int_equal((int)(b.pools[0].weigh + 0.5), 100);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(by_cpu_a_burdened_instance_gets_less_until_all_are_as_busy),
+        cmocka_unit_test(by_cpu_one_reading_is_one_step),
+        cmocka_unit_test(by_cpu_nobody_is_judged_who_has_nothing_to_do),
+        cmocka_unit_test(by_cpu_an_old_reading_moves_nothing),
         cmocka_unit_test(the_slow_one_sinks_to_a_tenth_and_no_further),
         cmocka_unit_test(one_that_is_slow_later_is_found_although_the_mean_remembers),
         cmocka_unit_test(it_recovers_long_before_the_mean_has_forgotten),
