@@ -313,6 +313,8 @@ void act_parked(struct group *g, struct op *op)
     struct instance *i = op->inst;
     if (switched(g, op)) {
         i->parked = true;
+        if (g->cfg->compute.park == CFG_PARK_SAVE) /* its memory is free now */
+            g->hosts[op->index].next_list = g->engine->now;
         return;
     }
     if (i->state != INST_PARKED || i->absent || worth_another_try(op->rc))

@@ -23,8 +23,7 @@ bool standby_usable(const struct group *g, const struct instance *i)
     if (i->state != INST_PARKED || !i->parked || i->busy || i->absent || i->died || i->host < 0)
         return false;
     const struct host *h = &g->hosts[i->host];
-    bool fits = g->cfg->compute.park != CFG_PARK_SAVE || h->room != 0; /* it has given its memory back */
-    return fits && !h->retired && !h->failing_since && !standby_outdated(g, i);
+    return !h->retired && !h->failing_since && !standby_outdated(g, i);
 }
 
 int standby_usable_count(const struct group *g)
