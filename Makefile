@@ -17,7 +17,7 @@ export PATH := $(PATH):/usr/sbin:/sbin# where Debian keeps the servers that the 
 
 comma    := ,
 PKGS     := libcurl libcjson libconfig libuv sqlite3 libpq libmicrohttpd libsystemd libmariadb hiredis
-HEADERS  := libvirt# loaded at run time, only when a hypervisor is asked for
+HEADERS  := libvirt libarchive# loaded at run time, only when a hypervisor is asked for
 WARN     := -Wall -Wextra -Wpedantic -Wshadow -Wconversion -Werror
 OPT      ?= -O2 -g
 CFLAGS   ?= $(OPT)
@@ -100,7 +100,8 @@ $(B)/tests/fuzz/fuzz_%: $(B)/tests/fuzz/fuzz_%.o $(B)/tests/fuzz/replay.o $(LIB)
 	$(call say,LINK $@)
 	$(Q)$(LINK) $^ $(LDLIBS) -o $@
 
-# These speak to libvirt themselves as well, as somebody else.
+# These speak to libvirt themselves as well, as somebody else, or read what was made.
+$(B)/tests/unit/test_libvirt_seed: LDLIBS += -larchive
 $(B)/tests/unit/test_libvirt_driver $(B)/tests/e2e/test_libvirt_driver: LDLIBS += -lvirt
 
 $(B)/tests/%: $(B)/tests/%.o $(LIB)

@@ -26,6 +26,7 @@ struct libvirt {
     struct libvirt_range range;
     struct libvirt_subnet subnet;
     char *template;                 /* owned, NULL: the built-in machine                               */
+    char *user_data, *network_config; /* owned, of the seed; both NULL: there is none                  */
     struct virlink link;
     pthread_mutex_t address_lock;   /* one reservation at a time                                       */
 };
@@ -47,13 +48,24 @@ int libvirt_reserve(struct libvirt *d, virConnectPtr conn, const char *id, char 
 /* Gives the address of this id back; it is no error when there is none. */
 int libvirt_release(struct libvirt *d, virConnectPtr conn, const char *id, struct as_error *err);
 
-/* --- libvirt_volume.c -------------------------------------------------------------------------------- */
+/* --- libvirt_volume.c, libvirt_seed.c ---------------------------------------------------------------- */
+
+enum libvirt_kind { LIBVIRT_DISK, LIBVIRT_SEED, LIBVIRT_KINDS };
 
 /* Makes the disk of an instance as an overlay of the base; one that an earlier attempt left is replaced. The
  * caller knows that no domain of this id is there. */
 int libvirt_clone(struct libvirt *d, virConnectPtr conn, const char *id, char path[LIBVIRT_PATH_MAX],
                   struct as_error *err);
-/* Deletes the disk of this id. Only after the domain is proven gone: libvirt itself does not look. */
+/* Makes the seed of an instance of these bytes, in the place of one that is there. */
+int libvirt_put(struct libvirt *d, virConnectPtr conn, const char *id, const void *bytes, size_t size,
+                char path[LIBVIRT_PATH_MAX], struct as_error *err);
+/* Makes what the configuration says cloud-init should find. */
+int libvirt_seed(struct libvirt *d, virConnectPtr conn, const struct libvirt_mark *mark, char path[LIBVIRT_PATH_MAX],
+                 struct as_error *err);
+/* A text with {id} {name} {group} {controller} {address} {mac} {port} replaced, but not ${id}. Owned; NULL: out of
+ * memory. */
+char *libvirt_seed_text(const char *text, const struct libvirt_mark *mark, int64_t port);
+/* Deletes the disk and seed of this id. Only after the domain is proven gone: libvirt itself does not look. */
 int libvirt_discard(struct libvirt *d, virConnectPtr conn, const char *id, struct as_error *err);
 /* Adds the instances of which only the disk is left. */
 int libvirt_list_left(struct libvirt *d, virConnectPtr conn, struct as_instances *out, struct as_error *err);

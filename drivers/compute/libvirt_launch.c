@@ -58,13 +58,22 @@ static int check_made(struct libvirt *d, virDomainPtr dom, const char *id, struc
     return rc;
 }
 
+struct disks {
+    char volume[LIBVIRT_PATH_MAX], seed[LIBVIRT_PATH_MAX]; /* seed "": none */
+};
+
 static int make_domain(struct libvirt *d, virConnectPtr conn, const struct libvirt_mark *mark,
-                       const char *volume, struct as_instance *out, struct as_error *err)
+                       const struct disks *disks, struct as_instance *out, struct as_error *err)
 {
     char type[32];
     choose_type(d, conn, type, sizeof type);
     struct libvirt_machine m = {
-        .settings = d->settings, .mark = mark, .type = type, .volume = volume, .template = d->template
+        .settings = d->settings,
+        .mark = mark,
+        .type = type,
+        .volume = disks->volume,
+        .seed = disks->seed[0] ? disks->seed : NULL,
+        .template = d->template,
     };
     char *xml = libvirt_domain_xml(&m);
     if (!xml)
@@ -105,14 +114,16 @@ static int undo(struct libvirt *d, virConnectPtr conn, const char *id, int rc, s
 static int make_all(struct libvirt *d, virConnectPtr conn, struct libvirt_mark *mark, as_time deadline,
                     struct as_instance *out, struct as_error *err)
 {
-    char volume[LIBVIRT_PATH_MAX];
+    struct disks disks = { .seed = "" };
     int rc = libvirt_reserve(d, conn, mark->id, mark->address, err);
     if (rc == AS_OK)
-        rc = libvirt_clone(d, conn, mark->id, volume, err);
+        rc = libvirt_clone(d, conn, mark->id, disks.volume, err);
+    if (rc == AS_OK && (d->user_data || d->network_config))
+        rc = libvirt_seed(d, conn, mark, disks.seed, err);
     if (rc == AS_OK && as_time_left(deadline) == 0)
         rc = as_fail(err, AS_EAGAIN, "%.60s is too slow to launch '%s' in time", d->uri, mark->id);
     if (rc == AS_OK)
-        rc = make_domain(d, conn, mark, volume, out, err);
+        rc = make_domain(d, conn, mark, &disks, out, err);
     return rc == AS_OK ? rc : undo(d, conn, mark->id, rc, err);
 }
 

@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "../wire/seed.h"
 #include "libvirt.h"
 
 /* --- options ------------------------------------------------------------------------------------------ */
@@ -105,7 +106,15 @@ const struct as_option libvirt_options[] = {
       .type = AS_OPT_FILE,
       .help = "your own domain XML instead of the built-in machine, with {id} {name} {memory_kib} {vcpus} "
               "{volume} "
-              "{mac} {network} in it" },
+              "{seed} {mac} {network} in it" },
+    { .name = "user_data",
+      .type = AS_OPT_FILE,
+      .help = "user-data for cloud-init in the machine, with {id} {group} {controller} {address} {mac} "
+              "{port} in it; it "
+              "is found on a disk labelled cidata (NoCloud)" },
+    { .name = "network_config",
+      .type = AS_OPT_FILE,
+      .help = "network-config for cloud-init, with the same placeholders" },
     { .name = "stop_timeout",
       .type = AS_OPT_DURATION,
       .flags = AS_OPT_HOSTS,
@@ -291,22 +300,27 @@ static int check_texts(const struct as_settings *s, struct as_error *err)
     return AS_OK;
 }
 
-static int read_template(struct libvirt *d, const char *path, struct as_error *err)
+/* The file an option names, as text; *out stays NULL when the option is not given. */
+static int read_text(const struct as_settings *s, const char *option, size_t most, char **out,
+                     struct as_error *err)
 {
-    const struct as_settings *s = d->settings;
-    FILE *f = fopen(path, "re");
+    const char *path = as_settings_str(s, option);
+    FILE *f = path ? fopen(path, "re") : NULL;
+    if (!path)
+        return AS_OK;
     if (!f)
-        return as_settings_fail(s, "template", err, "cannot read '%s': %s", path, strerror(errno));
-    d->template = malloc(LIBVIRT_TEMPLATE_MAX + 1);
-    size_t n = d->template ? fread(d->template, 1, LIBVIRT_TEMPLATE_MAX + 1, f) : 0;
+        return as_settings_fail(s, option, err, "cannot read '%s': %s", path, strerror(errno));
+    char *text = malloc(most + 1);
+    size_t n = text ? fread(text, 1, most + 1, f) : 0;
     bool bad = ferror(f) != 0;
     fclose(f);
-    if (!d->template)
+    if (!text)
         return as_fail(err, AS_ENOMEM, "out of memory for '%s'", path);
-    if (bad || n > LIBVIRT_TEMPLATE_MAX || memchr(d->template, '\0', n))
-        return as_settings_fail(s, "template", err, "'%s' cannot be read as text of at most %zu KiB", path,
-                                LIBVIRT_TEMPLATE_MAX >> 10);
-    d->template[n] = '\0';
+    *out = text;
+    if (bad || n > most || memchr(text, '\0', n))
+        return as_settings_fail(s, option, err, "'%s' cannot be read as text of at most %zu KiB", path,
+                                most >> 10);
+    text[n] = '\0';
     return AS_OK;
 }
 
@@ -316,7 +330,7 @@ static int check_template(struct libvirt *d, const char *path, struct as_error *
     static const char *const wanted[] = { "{mac}", "{volume}" };
     const struct as_settings *s = d->settings;
     const char *at = NULL;
-    int rc = read_template(d, path, err);
+    int rc = read_text(s, "template", LIBVIRT_TEMPLATE_MAX, &d->template, err);
     if (rc != AS_OK)
         return rc;
     size_t n = libvirt_unknown(d->template, &at);
@@ -330,6 +344,12 @@ static int check_template(struct libvirt *d, const char *path, struct as_error *
     for (size_t i = 0; i < sizeof wanted / sizeof *wanted; i++)
         if (!libvirt_template_has(d->template, wanted[i]))
             return as_settings_fail(s, "template", err, "'%s' must use %s", path, wanted[i]);
+    bool seeds = d->user_data || d->network_config, used = libvirt_template_has(d->template, "{seed}");
+    if (seeds != used)
+        return as_settings_fail(s, "template", err,
+                                seeds ? "'%s' must use {seed}, the disk with user_data"
+                                      : "'%s' uses {seed}, but there is no user_data",
+                                path);
     return AS_OK;
 }
 
@@ -345,6 +365,10 @@ int libvirt_open(void *self, const struct as_settings *s, const struct as_owner 
     int rc = check_addresses(d, s, err);
     if (rc == AS_OK)
         rc = check_texts(s, err);
+    if (rc == AS_OK)
+        rc = read_text(s, "user_data", SEED_TEXT_MAX, &d->user_data, err);
+    if (rc == AS_OK)
+        rc = read_text(s, "network_config", SEED_TEXT_MAX, &d->network_config, err);
     if (rc == AS_OK && as_settings_has(s, "template"))
         rc = check_template(d, as_settings_str(s, "template"), err);
     return rc;
@@ -357,6 +381,8 @@ void libvirt_close(void *self)
         return;
     virlink_fini(&d->link);
     free(d->template);
+    free(d->user_data);
+    free(d->network_config);
     pthread_mutex_destroy(&d->address_lock);
     *d = (struct libvirt){ 0 };
 }

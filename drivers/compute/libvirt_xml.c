@@ -66,7 +66,7 @@ char *libvirt_host_xml(const char *mac, const char *name, const char *address)
     return finish(out, &text);
 }
 
-char *libvirt_volume_xml(const char *name, uint64_t capacity, const char *base, const char *base_format)
+char *libvirt_volume_xml(const char *name, uint64_t capacity, const char *base, const char *format)
 {
     char *text = NULL;
     size_t size;
@@ -75,12 +75,18 @@ char *libvirt_volume_xml(const char *name, uint64_t capacity, const char *base, 
         return NULL;
     fputs("<volume>", out);
     element(out, "name", name);
-    fprintf(out, "<capacity unit='bytes'>%" PRIu64 "</capacity>", capacity);
-    fputs("<target><format type='qcow2'/></target><backingStore>", out);
-    element(out, "path", base);
-    fputs("<format", out);
-    attribute(out, "type", base_format);
-    fputs("/></backingStore></volume>", out);
+    fprintf(out, "<capacity unit='bytes'>%" PRIu64 "</capacity>%s<target><format", capacity,
+            base ? "" : "<allocation>0</allocation>");
+    attribute(out, "type", base ? "qcow2" : format);
+    fputs("/></target>", out);
+    if (base) {
+        fputs("<backingStore>", out);
+        element(out, "path", base);
+        fputs("<format", out);
+        attribute(out, "type", format);
+        fputs("/></backingStore>", out);
+    }
+    fputs("</volume>", out);
     return finish(out, &text);
 }
 
@@ -152,6 +158,13 @@ static void write_devices(FILE *out, const struct libvirt_machine *m)
     fprintf(out, "/><target dev='%s'", strcmp(bus, "virtio") == 0 ? "vda" : "sda");
     attribute(out, "bus", bus);
     fputs("/></disk>", out);
+    if (m->seed) {
+        fputs("<disk type='file' device='disk'><driver name='qemu' type='raw'/><source", out);
+        attribute(out, "file", m->seed);
+        fprintf(out, "/><target dev='%s'", strcmp(bus, "virtio") == 0 ? "vdb" : "sdb");
+        attribute(out, "bus", bus);
+        fputs("/><readonly/></disk>", out);
+    }
     if (strcmp(bus, "scsi") == 0)
         fputs("<controller type='scsi' model='virtio-scsi'/>", out);
     fputs("<interface type='network'><mac", out);
@@ -194,8 +207,8 @@ static char *built_in(const struct libvirt_machine *m)
     return finish(out, &text);
 }
 
-static const char *const placeholders[] = { "{id}",     "{name}", "{memory_kib}", "{vcpus}",
-                                            "{volume}", "{mac}",  "{network}",    NULL };
+static const char *const placeholders[] = { "{id}",  "{name}",    "{memory_kib}", "{vcpus}", "{volume}",
+                                            "{mac}", "{network}", "{seed}",       NULL };
 
 static void write_placeholder(FILE *out, const struct libvirt_machine *m, size_t which)
 {
@@ -205,6 +218,7 @@ static void write_placeholder(FILE *out, const struct libvirt_machine *m, size_t
     case 4: libvirt_escape(out, m->volume); break;
     case 5: libvirt_escape(out, m->mark->mac); break;
     case 6: libvirt_escape(out, as_settings_str(m->settings, "network")); break;
+    case 7: libvirt_escape(out, m->seed ? m->seed : ""); break;
     default: libvirt_escape(out, m->mark->id);
     }
 }

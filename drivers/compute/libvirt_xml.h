@@ -15,6 +15,7 @@ struct libvirt_machine {           /* what a domain is made of; all borrowed    
     const struct libvirt_mark *mark;
     const char *type;              /* "kvm", "qemu"                                                   */
     const char *volume;            /* path of its disk on the host                                    */
+    const char *seed;              /* path of its seed, NULL: none                                    */
     const char *template;          /* the user's own document, NULL: ours                             */
 };
 
@@ -23,7 +24,8 @@ void libvirt_escape(FILE *out, const char *text);
 
 /* Return owned documents; NULL: out of memory. */
 char *libvirt_domain_xml(const struct libvirt_machine *m);
-char *libvirt_volume_xml(const char *name, uint64_t capacity, const char *base, const char *base_format);
+/* A qcow2 overlay of `base`, which has this format; or, without base, a volume of the format itself. */
+char *libvirt_volume_xml(const char *name, uint64_t capacity, const char *base, const char *format);
 char *libvirt_network_xml(const struct as_settings *s, const char *gateway, int prefix);
 char *libvirt_host_xml(const char *mac, const char *name, const char *address);
 

@@ -2,27 +2,26 @@
  * may be in it. Nothing libvirt has to say reaches standard error: it becomes our error. */
 #include "virlib.h"
 
-#include <dlfcn.h>
 #include <errno.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stddef.h>
 #include <string.h>
 
-#define LIBRARY "libvirt.so.0" /* what every libvirt since 2005 is called */
+#include "dynlib.h"
 
 struct virlib vir;
 
 /* --- loading ------------------------------------------------------------------------------------------ */
 
-static const struct {
-    const char *name;
-    size_t at;
-} functions[] = {
+static const struct dynlib_function functions[] = {
 #define VIRLIB_NAME(f) { "vir" #f, offsetof(struct virlib, f) },
     VIRLIB_FUNCTIONS(VIRLIB_NAME)
 #undef VIRLIB_NAME
 };
+
+static const struct dynlib library = { "libvirt.so.0", "libvirt", "libvirt0", functions,
+                                       sizeof functions / sizeof *functions };
 
 static void quiet(void *data, virErrorPtr error)
 {
@@ -58,19 +57,10 @@ static bool start_events(void)
 /* Called with the lock. */
 static int load(struct as_error *err)
 {
-    void *library = dlopen(LIBRARY, RTLD_NOW | RTLD_LOCAL);
-    if (!library)
-        return as_fail(err, AS_EUNSUP, "libvirt is not installed: apt install libvirt0");
-    for (size_t i = 0; i < sizeof functions / sizeof *functions; i++) {
-        void *found = dlsym(library, functions[i].name);
-        if (!found)
-            return as_fail(err, AS_EUNSUP, "this machine's libvirt lacks %s: at least 5.0 is needed",
-                           functions[i].name);
-        memcpy((char *)&vir + functions[i].at, &found, sizeof found);
-    }
-    if (!start_events())
-        return as_fail(err, AS_EAGAIN, "libvirt's event loop cannot be started");
-    return AS_OK;
+    int rc = dynlib_load(&library, &vir, err);
+    if (rc != AS_OK)
+        return rc;
+    return start_events() ? AS_OK : as_fail(err, AS_EAGAIN, "libvirt's event loop cannot be started");
 }
 
 int virlib_load(struct as_error *err)
@@ -136,9 +126,13 @@ int virlib_refused(const char *at, bool wrote, const char *what, struct as_error
     enum as_rc rc = class_of(e);
     if (rc != AS_EAUTH && is_lost(e))
         rc = wrote ? AS_EUNKNOWN : AS_EAGAIN;
-    /* QEMU says this only in words */
-    if (rc == AS_EAGAIN && e->message && strstr(e->message, "annot allocate memory"))
+    /* QEMU and its tools say this only in words */
+    if (rc == AS_EAGAIN && e->message &&
+        (strstr(e->message, "annot allocate memory") || strstr(e->message, "No space left on device")))
         rc = AS_EFULL;
-    const char *text = e->message ? e->message : "no reason given";
+    const char *text = e->message ? e->message : "no reason given",
+               *tool = strstr(text, "unexpected exit status ");
+    if (tool && (tool = strstr(tool, ": "))) /* what a tool said, without its command line */
+        text = tool + 2;
     return as_fail(err, rc, "%s on %.60s: %.*s", what, at, (int)strcspn(text, "\n"), text);
 }

@@ -28,6 +28,7 @@
     X(NetworkIsActive) X(NetworkLookupByName) X(NetworkUpdate)                                               \
     X(StoragePoolFree) X(StoragePoolIsActive) X(StoragePoolListAllVolumes) X(StoragePoolLookupByName)        \
     X(StoragePoolRefresh)                                                                                    \
+    X(StreamFinish) X(StreamFree) X(StreamNew) X(StreamSend) X(StorageVolUpload)                             \
     X(StorageVolCreateXML) X(StorageVolDelete) X(StorageVolFree) X(StorageVolGetInfo) X(StorageVolGetName)   \
     X(StorageVolGetPath) X(StorageVolGetXMLDesc) X(StorageVolLookupByName) X(StorageVolLookupByPath)
 

@@ -22,8 +22,8 @@ grows_and_shrinks_under_traffic() {
     start_autoscale || return
     wait_settled 1 120 || return
     note "the first machine serves after ${SECONDS}s"
-    start_load steady 0s:15,600s:15 || return
-    write_conf 'policies="load"' per_instance=2.5 # six of them
+    start_load steady 0s:6,600s:6 || return
+    write_conf 'policies="load"' per_instance=1.0 # six of them
     reload_autoscale && wait_settled 4 120 || return
     note "four serve after ${SECONDS}s"
     check_equal spread_until_the_small_host_is_full "3 1" "$(machines 1 | wc -l) $(machines 2 | wc -l)"
@@ -38,5 +38,119 @@ grows_and_shrinks_under_traffic() {
     check foreign_machines_and_disks_are_untouched eval 'foreign_untouched 1 && foreign_untouched 2'
 }
 
-subject grows_and_shrinks_under_traffic
+# --- autoscale dies -------------------------------------------------------------------------------------
+HOOKS=$BUILD/autoscale-hooks
+
+dies_at() { # POINT COUNT: on the way to COUNT machines
+    write_conf count="$2"
+    AUTOSCALE=$HOOKS start_autoscale "AUTOSCALE_CRASH=$1" || return 1
+    wait_for 60 "the crash at $1" is_gone "$AUTOSCALE_PID" || return 1
+    AUTOSCALE_PID=
+} 2>>"$WORK/shell.log" # the shell's own note about a killed job
+
+survives() { # POINT COUNT
+    local before
+    before=$(machines)
+    dies_at "$1" "$2" || { fail "kill_at_${1/:/_}" "no crash"; stop_autoscale; }
+    start_autoscale || return
+    wait_settled "$2" 120 || return
+    check "kill_at_${1/:/_}_to_$2_loses_and_doubles_nothing" wait_for 60 "three views of the same $2" three_agree "$2"
+    check_equal "kill_at_${1/:/_}_to_$2_keeps_one_that_served" 1 "$(comm -12 <(echo "$before") <(machines) | wc -l)"
+    stop_autoscale
+}
+
+autoscale_is_killed_at_every_kind_of_step() {
+    local point
+    [ -x "$HOOKS" ] || { skip kills_of_autoscale "$HOOKS is not built"; return; }
+    for point in after:CREATING done:create after:JOINING; do
+        survives "$point" 2 || return
+        case $point in
+        after:CREATING) survives after:DRAINING 1 ;;
+        done:create) survives after:DESTROYING 1 ;;
+        *) survives done:destroy 1 ;;
+        esac || return
+    done
+    check nothing_is_left_after_the_kills wait_for 30 "the last disk" clean
+}
+
+# --- a libvirtd dies, and hangs -------------------------------------------------------------------------
+resize() { # COUNT
+    write_conf count="$1"
+    reload_autoscale && wait_settled "$1" 120
+}
+
+a_libvirtd_dies_and_hangs() {
+    local two
+    write_conf count=2
+    start_autoscale || return
+    wait_settled 2 120 || return
+    check_equal two_machines_on_two_hosts "1 1" "$(machines 1 | wc -l) $(machines 2 | wc -l)"
+    two=$(machines 2)
+    start_load dead 0s:5,600s:5 || return
+    kill_hypervisor 2
+    check a_dead_libvirtd_stops_nobody_elses_work resize 3
+    check_equal and_its_work_goes_to_the_other 2 "$(machines 1 | wc -l)"
+    start_hypervisor 2 || return
+    check machines_are_found_again_after_a_restart wait_for 60 "three views of the same 3" three_agree 3
+    check_equal and_are_the_same_ones "$two" "$(machines 2)"
+    kill_hypervisor 2 STOP
+    check a_hung_libvirtd_stops_nobody_elses_work resize 4
+    kill_hypervisor 2 CONT
+    check and_is_heard_again wait_for 60 "three views of the same 4" three_agree 4
+    resize 1 || return
+    stop_load dead
+    note "$(load_summary dead)"
+    check_equal no_request_failed_meanwhile 0 "$(load_count dead failed)"
+}
+
+# --- what cannot work -----------------------------------------------------------------------------------
+small_pool() { # K: nothing fits into it
+    mkdir -p "$WORK/hv$1/small" && inside "$1" mount -t tmpfs -o size=8k none "$WORK/hv$1/small" &&
+        hv "$1" pool-define-as small dir --target "$WORK/hv$1/small" && hv "$1" pool-start small
+}
+
+lone_group() { # NAME CMDLINE MORE
+    echo "$1 = { min = 1; max = 1;"
+    compute_block "cmdline = \"console=ttyS0 quiet $2\";" | sed -e "$3"
+    echo 'health = { http = "/healthz"; interval = "250ms"; boot_timeout = "10s"; }; };'
+}
+
+gone_again() { # PREFIX: a machine of this name was there and is not any more
+    local id
+    id=$(sed -nE "s/.*instance ($1-[0-9a-f]{8}): .*FAILED.*/\1/p" "$LOG" | head -n 1)
+    [ -n "$id" ] && ! hv 1 domstate "$id" && ! hv 2 domstate "$id" && ! ls "$WORK"/hv?/pool/*"$id"*
+}
+
+disks_of() { # GROUP
+    find "$WORK"/hv?/pool "$WORK"/hv?/small -name "autoscale.$CONTROLLER.$1-*" | wc -l
+}
+
+what_cannot_work_is_said_and_harms_nobody() {
+    local k before
+    for k in 1 2; do small_pool "$k" || return; done
+    before=$(machines)
+    write_conf count=1 "groups=$(lone_group missing '' s,pool/base,pool/none,) $(lone_group tight '' 's,pool = "pool",pool = "small",') \
+        $(lone_group mute mute '')"
+    start_autoscale || return
+    check a_missing_base_image_is_named wait_for 60 "the log" log_has "base image 'pool/none.qcow2' is in no storage pool"
+    check a_full_pool_is_named wait_for 60 "the log" log_has "storage pool 'small' on .* is full"
+    check a_guest_that_never_answers_is_removed wait_for 90 "its end" gone_again mute
+    check_equal nothing_is_left_of_launches_that_failed "0 0" "$(disks_of missing) $(disks_of tight)"
+    check others_serve_on wait_settled 1
+    check_equal and_are_the_same "$before" "$(machines)"
+    check foreign_things_are_untouched_by_all_this eval 'foreign_untouched 1 && foreign_untouched 2'
+    stop_autoscale
+}
+
+part() { # FUNCTION: what serves at its end is there for the next
+    local began=$SECONDS
+    "$@" || fail "$1" "gave up before its end: what it waited for did not come"
+    stop_autoscale
+    note "$1 took $((SECONDS - began))s"
+}
+
+part grows_and_shrinks_under_traffic
+part autoscale_is_killed_at_every_kind_of_step
+part a_libvirtd_dies_and_hangs
+part what_cannot_work_is_said_and_harms_nobody
 finish

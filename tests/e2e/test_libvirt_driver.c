@@ -121,19 +121,28 @@ static int list(struct driver *d, struct as_instance *first, size_t *count)
             fail_msg("%s", (d).err.msg);                                                                     \
     } while (0)
 
-static bool answers_once(const struct as_instance *i)
+/* What a machine answers to a request for this path; "" when it does not. */
+static void fetch(const struct as_instance *i, const char *path, char *text, size_t size)
 {
     struct sockaddr_in to = { .sin_family = AF_INET, .sin_port = htons(i->port) };
     struct timeval patience = { .tv_sec = 2 };
-    char text[512] = "";
+    char request[128];
+    int length = snprintf(request, sizeof request, "GET %s HTTP/1.0\r\n\r\n", path);
+    memset(text, 0, size);
     assert_int_equal(inet_pton(AF_INET, i->address, &to.sin_addr), 1);
     int fd = socket(AF_INET, SOCK_STREAM, 0);
     setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &patience, sizeof patience); /* of connect as well */
     setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof patience);
     if (connect(fd, (struct sockaddr *)&to, sizeof to) == 0 &&
-        send(fd, "GET / HTTP/1.0\r\n\r\n", 18, MSG_NOSIGNAL) == 18)
-        recv(fd, text, sizeof text - 1, MSG_WAITALL);
+        send(fd, request, (size_t)length, MSG_NOSIGNAL) == length)
+        recv(fd, text, size - 1, MSG_WAITALL);
     close(fd);
+}
+
+static bool answers_once(const struct as_instance *i)
+{
+    char text[512];
+    fetch(i, "/", text, sizeof text);
     return strstr(text, " 200 ") != NULL;
 }
 
@@ -154,6 +163,7 @@ static bool exists(const char *fmt, const char *id)
 }
 
 #define DISK "pool/autoscale.test.%s.qcow2"
+#define SEED "pool/autoscale.test.%s.iso"
 
 static void signal_daemon(int number)
 {
@@ -212,6 +222,32 @@ static void a_machine_boots_serves_sleeps_and_shuts_down(void **state)
     assert_true(as_clock_monotonic() - before < 80000); /* the guest did it, not the deadline */
     assert_false(exists(DISK, "web-00000001"));
     assert_true(exists("%s", "pool/base.qcow2"));
+    assert_ok(d, list(&d, NULL, &n));
+    assert_int_equal(n, 0);
+    close_driver(&d);
+}
+
+static void cloud_init_finds_its_seed(void **state)
+{
+    (void)state;
+    need_libvirt();
+    char more[256], text[1024];
+    assert_int_equal(shell("echo 'I am {id} at {address}:{port}, not ${id}' >%s/user-data", dir), 0);
+    snprintf(more, sizeof more, BASE "user_data=\"%s/user-data\"; stop_timeout=\"0s\";", dir);
+    struct driver d = open_as("seed", QUIET, more);
+    struct as_instance i = { 0 };
+    size_t n = 0;
+    assert_ok(d, create(&d, "seed-00000001", &i));
+    assert_true(exists(SEED, "seed-00000001"));
+    assert_true(answers(&i, 180000));
+    fetch(&i, "/seed/user-data", text, sizeof text);
+    char wanted[128];
+    snprintf(wanted, sizeof wanted, "\r\n\r\nI am seed-00000001 at %s:8080, not ${id}\n", i.address);
+    assert_non_null(strstr(text, wanted));
+    fetch(&i, "/seed/meta-data", text, sizeof text);
+    assert_non_null(strstr(text, "instance-id: seed-00000001\n"));
+    assert_ok(d, destroy(&d, "seed-00000001"));
+    assert_false(exists(SEED, "seed-00000001"));
     assert_ok(d, list(&d, NULL, &n));
     assert_int_equal(n, 0);
     close_driver(&d);
@@ -379,6 +415,7 @@ static int test_all(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_machine_boots_serves_sleeps_and_shuts_down),
+        cmocka_unit_test(cloud_init_finds_its_seed),
         cmocka_unit_test(a_guest_that_does_not_listen_is_switched_off),
         cmocka_unit_test(a_killed_or_hung_daemon_is_found_again_with_its_machines),
         cmocka_unit_test(foreign_domains_and_volumes_are_left_alone),

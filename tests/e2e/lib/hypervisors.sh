@@ -14,7 +14,7 @@
 # Guests of hypervisor K have addresses 10.90.K.x. WEB_VCPUS is how many machines of one vcpu a hypervisor takes.
 
 GUEST_MEMORY=96MiB
-HV_COUNT=2
+CONNECT_TIMEOUT=30s # an emulated guest on a busy machine takes its time
 
 enter_world() { # SCRIPT: what it starts ends with it, in whatever way
     [ -z "${IN_WORLD:-}" ] && [ "$(id -u)" = 0 ] && command -v unshare >/dev/null || return 0

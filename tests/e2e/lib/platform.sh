@@ -71,7 +71,7 @@ global
     hard-stop-after 20s
 defaults
     mode http
-    timeout connect 2s
+    timeout connect ${CONNECT_TIMEOUT:-2s}
     timeout client 60s
     timeout server 60s
     timeout queue 30s
