@@ -45,8 +45,8 @@ static const struct as_option options[] = {
       .help = "measure only machines of these groups; of all groups of this controller when not given" },
     { .name = "measure",
       .type = AS_OPT_STRINGS,
-      .help = "what to ask for: cpu, memory, network, disk; all when not given. CPU alone is an order of "
-              "magnitude cheaper for the host" },
+      .help = "what to ask for: cpu, memory, network, disk; all when not given. CPU alone costs the "
+              "host far less" },
     { 0 },
 };
 
