@@ -1,7 +1,6 @@
 /* Addresses of servers: "HOST:PORT" and socket paths, names resolved beside the caller's thread, connections
  * made without blocking. It must never wait past its deadline. */
 #include <errno.h>
-#include <netdb.h>
 #include <netinet/tcp.h>
 #include <poll.h>
 #include <stdio.h>
@@ -81,56 +80,6 @@ const char *endpoint_line(const char *text, char *buf, size_t size)
 
 /* --- names ------------------------------------------------------------------------------------ */
 
-struct endpoint_lookup {
-    struct gaicb cb;
-    struct addrinfo hints;
-    char host[ENDPOINT_HOST_MAX], port[8];
-};
-
-static int lookup_start(struct endpoint *e, struct as_error *err)
-{
-    struct endpoint_lookup *k = calloc(1, sizeof *k);
-    if (!k)
-        return as_fail(err, AS_ENOMEM, "out of memory");
-    snprintf(k->host, sizeof k->host, "%s", e->host);
-    snprintf(k->port, sizeof k->port, "%u", e->port);
-    k->hints.ai_socktype = SOCK_STREAM;
-    k->cb.ar_name = k->host;
-    k->cb.ar_service = k->port;
-    k->cb.ar_request = &k->hints;
-    struct gaicb *list[] = { &k->cb };
-    int rc = getaddrinfo_a(GAI_NOWAIT, list, 1, NULL);
-    if (rc != 0) {
-        free(k);
-        return as_fail(err, AS_EAGAIN, "cannot resolve '%s': %s", e->host, gai_strerror(rc));
-    }
-    e->lookup = k;
-    return AS_OK;
-}
-
-static int lookup_wait(struct endpoint_lookup *k, as_time deadline)
-{
-    int left, state;
-    while ((state = gai_error(&k->cb)) == EAI_INPROGRESS && (left = as_time_left(deadline)) > 0) {
-        const struct gaicb *list[] = { &k->cb };
-        struct timespec span = { .tv_sec = left / 1000, .tv_nsec = left % 1000 * 1000000L };
-        gai_suspend(list, 1, &span);
-    }
-    return state;
-}
-
-/* A lookup still running belongs to glibc's thread: nobody may free it, so its few bytes stay behind. */
-static void lookup_end(struct endpoint *e)
-{
-    struct endpoint_lookup *k = e->lookup;
-    e->lookup = NULL;
-    if (!k || (gai_error(&k->cb) == EAI_INPROGRESS && gai_cancel(&k->cb) == EAI_NOTCANCELED))
-        return;
-    if (k->cb.ar_result)
-        freeaddrinfo(k->cb.ar_result);
-    free(k);
-}
-
 static void addrs_take(const struct addrinfo *list, struct endpoint_addrs *out)
 {
     out->count = 0;
@@ -147,21 +96,13 @@ static void addrs_take(const struct addrinfo *list, struct endpoint_addrs *out)
 
 int endpoint_resolve(struct endpoint *e, as_time deadline, struct endpoint_addrs *out, struct as_error *err)
 {
-    int rc = AS_OK;
-    if (!e->lookup && (rc = lookup_start(e, err)) != AS_OK)
+    const struct addrinfo *found;
+    int rc = lookup_wait(&e->lookup, e->host, e->port, deadline, &found, err);
+    if (rc != AS_OK)
         return rc;
-    int state = lookup_wait(e->lookup, deadline);
-    if (state == EAI_INPROGRESS)
-        return as_fail(err, AS_EAGAIN, "the name '%s' was not resolved in time: look at the name servers",
-                       e->host);
-    if (state == 0)
-        addrs_take(e->lookup->cb.ar_result, out);
-    if (state != 0)
-        rc = as_fail(err, AS_EAGAIN, "cannot resolve '%s': %s", e->host, gai_strerror(state));
-    else if (out->count == 0)
-        rc = as_fail(err, AS_EAGAIN, "cannot resolve '%s': it has no address", e->host);
-    lookup_end(e);
-    return rc;
+    addrs_take(found, out);
+    lookup_end(&e->lookup);
+    return out->count ? AS_OK : as_fail(err, AS_EAGAIN, "cannot resolve '%s': it has no address", e->host);
 }
 
 /* --- connecting ------------------------------------------------------------------------------- */
@@ -262,5 +203,5 @@ int endpoint_connect(struct endpoint *e, as_time deadline, int *fd, struct as_er
 
 void endpoint_fini(struct endpoint *e)
 {
-    lookup_end(e);
+    lookup_end(&e->lookup);
 }

@@ -14,17 +14,17 @@
 
 #include "autoscale/error.h"
 #include "autoscale/time.h"
+#include "lookup.h"
 
 #define ENDPOINT_HOST_MAX 200
 #define ENDPOINT_TRIED_MAX 4 /* addresses of one name that are tried                               */
 
-struct endpoint_lookup;
 
 struct endpoint {
     char host[ENDPOINT_HOST_MAX];     /* "" when it is a unix socket                               */
     char path[sizeof((struct sockaddr_un *)0)->sun_path]; /* of the unix socket                    */
     unsigned port;
-    struct endpoint_lookup *lookup;   /* a name being resolved, or NULL                            */
+    struct lookup *lookup;            /* a name being resolved, or NULL                            */
 };
 
 struct endpoint_addrs {

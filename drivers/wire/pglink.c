@@ -3,7 +3,6 @@
  * into an error text. */
 #include <arpa/inet.h>
 #include <errno.h>
-#include <netdb.h>
 #include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -213,15 +212,8 @@ static int fail_late(const struct pglink *l, const char *what, struct as_error *
 
 /* --- host names ------------------------------------------------------------------------------- */
 
-/* libpq resolves names with getaddrinfo, which may hang for many seconds; so a name is resolved by glibc's
- * helper thread and libpq gets addresses. A lookup that misses the deadline goes on; the next call
- * takes it up again. A list of hosts and names from the environment are left to libpq. */
-struct pglink_lookup {
-    struct gaicb cb;
-    struct addrinfo hints;
-    char host[HOST_MAX];
-};
-
+/* libpq resolves names with getaddrinfo, which may hang; so a name is looked up here and libpq gets addresses. A
+ * list of hosts and names from the environment are left to libpq. */
 struct addresses {
     char hosts[HOSTS_MAX * HOST_MAX], addrs[HOSTS_MAX * ADDR_MAX]; /* comma-separated; "": none needed */
 };
@@ -234,80 +226,32 @@ static bool needs_lookup(const struct pglink *l, const char *host)
            inet_pton(AF_INET6, host, addr) != 1;
 }
 
-static int lookup_start(struct pglink *l, const char *host, struct as_error *err)
-{
-    struct pglink_lookup *k = calloc(1, sizeof *k);
-    if (!k)
-        return as_fail(err, AS_ENOMEM, "out of memory");
-    snprintf(k->host, sizeof k->host, "%s", host);
-    k->hints.ai_socktype = SOCK_STREAM;
-    k->cb.ar_name = k->host;
-    k->cb.ar_request = &k->hints;
-    struct gaicb *list[] = { &k->cb };
-    int rc = getaddrinfo_a(GAI_NOWAIT, list, 1, NULL);
-    if (rc != 0) {
-        free(k);
-        return as_fail(err, AS_EAGAIN, "cannot resolve '%s': %s", host, gai_strerror(rc));
-    }
-    l->lookup = k;
-    return AS_OK;
-}
-
-static void lookup_wait(const struct pglink_lookup *k, as_time deadline)
-{
-    int left;
-    while (gai_error((struct gaicb *)&k->cb) == EAI_INPROGRESS && (left = as_time_left(deadline)) > 0) {
-        const struct gaicb *list[] = { &k->cb };
-        struct timespec span = { .tv_sec = left / 1000, .tv_nsec = left % 1000 * 1000000L };
-        gai_suspend(list, 1, &span);
-    }
-}
-
-static void lookup_take(const struct pglink_lookup *k, struct addresses *out)
+static void addresses_take(const char *host, const struct addrinfo *found, struct addresses *out)
 {
     size_t h = 0, a = 0;
     int n = 0;
-    for (struct addrinfo *i = k->cb.ar_result; i && n < HOSTS_MAX; i = i->ai_next) {
+    for (const struct addrinfo *i = found; i && n < HOSTS_MAX; i = i->ai_next) {
         char addr[ADDR_MAX - 1];
         if (getnameinfo(i->ai_addr, i->ai_addrlen, addr, sizeof addr, NULL, 0, NI_NUMERICHOST) != 0)
             continue;
-        h += (size_t)snprintf(out->hosts + h, sizeof out->hosts - h, "%s%s", n ? "," : "", k->host);
+        h += (size_t)snprintf(out->hosts + h, sizeof out->hosts - h, "%s%s", n ? "," : "", host);
         a += (size_t)snprintf(out->addrs + a, sizeof out->addrs - a, "%s%s", n ? "," : "", addr);
         n++;
     }
 }
 
-/* A lookup still running belongs to glibc's thread: nobody may free it, so its few bytes stay behind. */
-static void lookup_end(struct pglink *l)
-{
-    struct pglink_lookup *k = l->lookup;
-    l->lookup = NULL;
-    if (!k || (gai_error(&k->cb) == EAI_INPROGRESS && gai_cancel(&k->cb) == EAI_NOTCANCELED))
-        return;
-    if (k->cb.ar_result)
-        freeaddrinfo(k->cb.ar_result);
-    free(k);
-}
-
 static int link_resolve(struct pglink *l, as_time deadline, struct addresses *out, struct as_error *err)
 {
     const char *host = param_get(l, "host");
-    int rc = AS_OK;
+    const struct addrinfo *found;
     if (!needs_lookup(l, host))
         return AS_OK;
-    if (!l->lookup && (rc = lookup_start(l, host, err)) != AS_OK)
+    int rc = lookup_wait(&l->lookup, host, 0, deadline, &found, err);
+    if (rc != AS_OK)
         return rc;
-    lookup_wait(l->lookup, deadline);
-    int state = gai_error(&l->lookup->cb);
-    if (state == EAI_INPROGRESS)
-        return as_fail(err, AS_EAGAIN, "the name '%s' was not resolved in time: look at the name servers",
-                       host);
-    if (state == 0)
-        lookup_take(l->lookup, out);
-    else
-        rc = as_fail(err, AS_EAGAIN, "cannot resolve '%s': %s", host, gai_strerror(state));
-    lookup_end(l);
-    return rc;
+    addresses_take(host, found, out);
+    lookup_end(&l->lookup);
+    return AS_OK;
 }
 
 /* --- connecting ------------------------------------------------------------------------------- */
@@ -554,7 +498,7 @@ bool pglink_usable(const struct pglink *l)
 void pglink_fini(struct pglink *l)
 {
     link_drop(l);
-    lookup_end(l);
+    lookup_end(&l->lookup);
     for (int i = 0; i < l->params; i++) {
         free(l->keys[i]);
         free(l->values[i]);

@@ -16,18 +16,18 @@
 
 #include "autoscale/error.h"
 #include "autoscale/time.h"
+#include "lookup.h"
 
 #define PGLINK_ANSWER_MAX (1024 * 1024)  /* bytes of one answer, counted between two reads; more drops the connection */
 #define PGLINK_LATE_MAX (30 * AS_SECOND) /* how long a late answer may keep the connection busy    */
 #define PGLINK_PARAMS_MAX 80             /* connection parameters; libpq knows about 45            */
 
-struct pglink_lookup;
 
 struct pglink {
     char *keys[PGLINK_PARAMS_MAX], *values[PGLINK_PARAMS_MAX]; /* without the password            */
     int params;
     char *password_file;          /* NULL: none; read anew for each connection                     */
-    struct pglink_lookup *lookup; /* a host name being resolved, or NULL                           */
+    struct lookup *lookup;        /* a host name being resolved, or NULL                           */
     PGconn *conn;                 /* NULL: not connected                                           */
     size_t received;              /* bytes of the current answer                                   */
     bool late;                    /* an earlier statement has not been answered yet                */
