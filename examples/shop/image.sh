@@ -28,14 +28,7 @@ image=$(api GET "/images/$name/json" | jq -r --arg print "$print" 'select(.Confi
 if [ -z "$image" ]; then
     rootfs=$(mktemp -d)
     trap 'rm -rf "$rootfs"' EXIT
-    for library in "${libraries[@]}"; do # where the loader looks for them, links resolved
-        mkdir -p "$rootfs$(dirname "$library")"
-        cp -L "$library" "$rootfs$library"
-    done
-    mkdir -p "$rootfs/run" "$rootfs/tmp" "$rootfs/etc"
-    install -m 0755 "$shop" "$rootfs/shop"
-    # libpq asks for the name of the user it runs as
-    echo 'root:x:0:0:root:/:/shop' >"$rootfs/etc/passwd"
+    "$(dirname "$0")/rootfs.sh" "$shop" "$rootfs"
     changes=$(jq -rn --arg print "$print" '["ENTRYPOINT [\"/shop\"]", "ENV LISTEN=0.0.0.0", "EXPOSE 8080",
         "LABEL shop.print=" + $print] | map("&changes=" + @uri) | add')
     answer=$(tar -C "$rootfs" --owner=0 --group=0 -c . |
