@@ -61,7 +61,7 @@ BENCH_BIN := $(patsubst %.c,$(B)/%,$(wildcard tests/bench/bench_*.c))
 SAN_BIN   := $(patsubst $(B)/%,$(B)-san/%,$(UNIT_BIN))
 SAN_FUZZ  := $(patsubst $(B)/%,$(B)-san/%,$(FUZZ_BIN))
 
-.PHONY: all programs check check-all unit e2e fuzz demo bench examples deps check-deps demo-deps lint lint-all \
+.PHONY: all programs check check-all unit e2e fuzz demo demo-vm bench examples deps check-deps demo-deps lint lint-all \
         install uninstall clean help
 
 all: ## build/autoscale and its manual pages (what is missing is installed, when it can be)
@@ -138,7 +138,7 @@ check: ## every test there is, set-up included; needs root (sudo make check); ab
 	@if [ "$$(id -u)" != 0 ]; then \
 	    echo "make check needs root: its end-to-end tests start Docker, HAProxy and databases of their own." >&2; \
 	    echo "Run: sudo make check        (without root: make unit fuzz)" >&2; exit 1; fi
-	$(call with,build demo test,programs $(SHOP) $(HOOKS) $(UNIT_BIN) $(E2E_BIN) $(BENCH_BIN))
+	$(call with,build demo docker vm test,programs $(SHOP) $(HOOKS) $(UNIT_BIN) $(E2E_BIN) $(BENCH_BIN))
 	@$(MAKE) --no-print-directory $(JOBS) SAN=1 BUILD=$(B)-san $(SAN_BIN) $(SAN_FUZZ)
 	@BUILD=$(B) tests/run --title "rules, documents, examples" $(UNIT_SH) \
 	    --title "units and the simulated loop" $(UNIT_BIN) \
@@ -156,15 +156,19 @@ fuzz: ## every parser over its corpus and mutations of it (SAN=1: with sanitizer
 	@BUILD=$(B) tests/run $(FUZZ_BIN)
 
 e2e: ## the end-to-end tests alone; needs root (one of them: sudo tests/e2e/run tests/e2e/FILE)
-	$(call with,build demo test,programs $(SHOP) $(HOOKS) $(E2E_BIN))
+	$(call with,build demo docker vm test,programs $(SHOP) $(HOOKS) $(E2E_BIN))
 	@BUILD=$(B) tests/e2e/run; status=$$?; $(give_back); exit $$status
 
 demo: ## a flash sale on a real shop, about a minute; needs root: sudo make demo
-	$(call with,build demo,programs $(SHOP))
+	$(call with,build demo docker,programs $(SHOP))
 	@BUILD=$(B) examples/shop/run.sh; status=$$?; $(give_back); exit $$status
 
+demo-vm: ## the same on virtual machines of two hypervisors, two to three minutes; needs root: sudo make demo-vm
+	$(call with,build demo vm,programs $(SHOP))
+	@BUILD=$(B) examples/shop-vm/run.sh; status=$$?; $(give_back); exit $$status
+
 bench: ## measures what README.md promises, as ratios of one run; needs root
-	$(call with,build demo,programs $(SHOP) $(BENCH_BIN))
+	$(call with,build demo docker vm,programs $(SHOP) $(BENCH_BIN))
 	@BUILD=$(B) tests/bench/run; status=$$?; $(give_back); exit $$status
 
 .PHONY: bench-elasticity
@@ -184,10 +188,10 @@ deps: ## install what building and the unit tests need
 	@.ci/deps build
 
 demo-deps: ## install what the demo needs beside it
-	@.ci/deps build demo
+	@.ci/deps build demo docker
 
 check-deps: ## say what is missing for `make check`, and install nothing
-	@.ci/deps --list build demo test
+	@.ci/deps --list build demo docker vm test
 
 # --- installing ----------------------------------------------------------------------------------
 INSTALLED_DOC := $(DESTDIR)$(PREFIX)/share/doc/autoscale

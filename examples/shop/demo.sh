@@ -48,7 +48,7 @@ source_library() {
 
 show_logs() {
     local log
-    for log in "$WORK"/*.log "$RUN"/*.log; do
+    for log in "$WORK"/*.log "$WORK"/{pg,serial}/*.log "$RUN"/*.log; do
         [ -s "$log" ] && { echo "--- $log"; tail -n 15 "$log"; } >&2
     done
 }
@@ -77,7 +77,7 @@ check_programs() { # TARGET
 
 take_run_directory() {
     mkdir -p /run/lock
-    exec {LOCK}>"/run/lock/${RUN##*/}.lock" && flock -n "$LOCK" || give_up "another demo is running"
+    exec {LOCK}>"${RUN/#\/run\//\/run/lock/}.lock" && flock -n "$LOCK" || give_up "another demo is running"
     rm -rf -- "$RUN"
     mkdir -m 0711 "$RUN" || give_up "cannot make $RUN"
     cleanup_add 'rm -rf -- "$RUN"'
@@ -112,10 +112,10 @@ SQL
 }
 
 # --- autoscale -----------------------------------------------------------------------------------------------
-status() { # prints "wanted serving footprint note", dashes for what is not known
+status() { # prints "wanted serving parked footprint note", dashes for what is not known
     "$AUTOSCALE" status -c "$CONF" --json 2>/dev/null | jq -r '
         (.groups // [] | map(select(.name == "web")) | first // {}) |
-        [.wanted, .serving, .footprint, (.binding // "")] | map(. // "-" | tostring) | join(" ")' 2>/dev/null
+        [.wanted, .serving, .parked, .footprint, (.binding // "")] | map(. // "-" | tostring) | join(" ")' 2>/dev/null
 }
 
 field() { # NAME: of the group, a dash when it is not known
@@ -125,9 +125,7 @@ field() { # NAME: of the group, a dash when it is not known
 }
 
 is_settled() { # SERVING [PARKED]: so many are wanted and serving, and with the parked ones all that exist
-    local wanted serving footprint rest
-    read -r wanted serving footprint rest < <(status)
-    [ "${serving:-}" = "$1" ] && [ "$wanted" = "$1" ] && [ "$footprint" = $(($1 + ${2:-0})) ]
+    [[ $(status) == "$1 $1 ${2:-0} $(($1 + ${2:-0})) "* ]]
 }
 
 is_ready() {
@@ -140,7 +138,7 @@ start_autoscale() { # SECONDS [PARKED]
     AUTOSCALE_PID=$SPAWN_PID
     wait_for "$1" "the first instances to serve" is_settled "$MIN" "${2:-0}" ||
         give_up "autoscale did not bring up the shop"
-    wait_for 10 "the shop to answer through HAProxy" is_ready || give_up "the shop does not answer at $SITE"
+    wait_for "$1" "the shop to answer through HAProxy" is_ready || give_up "the shop does not answer at $SITE"
 }
 
 # --- the sale ------------------------------------------------------------------------------------------------
@@ -152,9 +150,9 @@ sessions_and_queue() {
 }
 
 row() { # T RATE P95 FAILED
-    local sessions=- queue=- wanted=- serving=- footprint=- note=
+    local sessions=- queue=- wanted=- serving=- parked=- footprint=- note=
     read -r sessions queue < <(sessions_and_queue)
-    read -r wanted serving footprint note < <(status)
+    read -r wanted serving parked footprint note < <(status)
     if [ $((ROWS++ % 20)) = 0 ]; then
         printf '\n%5s %8s %9s %7s %7s %8s %7s %10s %7s\n' time load sessions queue wanted serving exist 'p95 ms' failed
     fi
