@@ -136,7 +136,8 @@ static void a_busy_an_idle_and_a_throttled_container_are_told_apart(void **state
     NEEDS_DOCKER();
     struct probe p;
     struct maker *idle = maker_open("test", "web", SLEEP, "cpus = 0.2;");
-    struct maker *held = maker_open("test", "web", SPIN, "cpus = 0.2;");
+    /* so little that it is held back on a machine with much else to do as well */
+    struct maker *held = maker_open("test", "web", SPIN, "cpus = 0.04;");
     struct maker *busy = maker_open("test", "job", SPIN, "");
     make(idle, "web-0000001d");
     make(held, "web-0000001e");
@@ -149,13 +150,13 @@ static void a_busy_an_idle_and_a_throttled_container_are_told_apart(void **state
     assert_true(value_of(&p, "web", "memory_used") > 0);
     assert_true(value_of(&p, "web", "instances") == 2);
     wait_for(&p, "web-0000001e", "throttled_percent", 20, 100);
-    wait_for(&p, "web-0000001e", "cpu_percent", 30, 130);
-    wait_for(&p, "web-0000001e", "cpus_used", 0.06, 0.26);
+    wait_for(&p, "web-0000001e", "cpu_percent", 30, 150);
+    wait_for(&p, "web-0000001e", "cpus_used", 0.012, 0.06);
     wait_for(&p, "web-0000001d", "cpu_percent", 0, 10);
     wait_for(&p, "web-0000001d", "throttled_percent", 0, 10);
-    wait_for(&p, "web", "cpu_percent", 15, 70); /* the mean of both */
-    wait_for(&p, "web", "cpu_percent_max", 30, 130);
-    wait_for(&p, "job", "cpus_used", 0.03, 1.1); /* how much depends on who else works on this machine */
+    wait_for(&p, "web", "cpu_percent", 15, 80); /* the mean of both */
+    wait_for(&p, "web", "cpu_percent_max", 30, 150);
+    wait_for(&p, "job", "cpus_used", 0.01, 1.1); /* how much depends on who else works on this machine */
     double percent = value_of(&p, "job", "cpu_percent"); /* no limit: of one CPU */
     assert_true(fabs(percent - 100 * value_of(&p, "job", "cpus_used")) < 1e-6);
     assert_missing(&p, "job", "throttled_percent");
@@ -188,8 +189,8 @@ static void memory_counts_what_is_needed_and_not_what_can_be_dropped(void **stat
     source_open(&p, "");
     wait_for(&p, "shm", "memory_percent", 50, 65);
     wait_for(&p, "shm", "memory_used", 32 << 20, 40 << 20);
-    assert_int_equal(shell("until " CURL "-I 'http://d/containers/disk-0000002b/archive?path=/tmp/done';"
-                           " do sleep 0.1; done",
+    assert_int_equal(shell("n=0; until " CURL "-I 'http://d/containers/disk-0000002b/archive?path=/tmp/done';"
+                           " do n=$((n + 1)); [ $n -lt 600 ] || exit 1; sleep 0.1; done",
                            dir),
                      0);
     wait_for(&p, "disk", "memory_used", 0, 12 << 20); /* 40 MiB were written, and are on the disk */
@@ -234,17 +235,17 @@ static void a_restarted_container_has_no_rate_once(void **state)
     (void)state;
     NEEDS_DOCKER();
     struct probe p;
-    struct maker *m = maker_open("test", "web", SPIN, "cpus = 0.2;");
+    struct maker *m = maker_open("test", "web", SPIN, "cpus = 0.1;");
     make(m, "web-0000004a");
     source_open(&p, "");
     probe_ok(&p);
-    wait_for(&p, "web", "cpus_used", 0.05, 0.3);
+    wait_for(&p, "web", "cpus_used", 0.02, 0.3);
     assert_int_equal(shell(CURL "-X POST 'http://d/containers/web-0000004a/restart?t=0'", dir), 0);
     probe_ok(&p);
     assert_missing(&p, "web", "cpus_used");
     assert_missing(&p, "web", "cpu_percent");
     assert_true(value_of(&p, "web", "memory_used") > 0);
-    wait_for(&p, "web", "cpus_used", 0.05, 0.3);
+    wait_for(&p, "web", "cpus_used", 0.02, 0.3);
     assert_int_equal(shell(CURL "-X POST 'http://d/containers/web-0000004a/kill'", dir), 0);
     wait_for(&p, "web", "instances", 0,
              0); /* a group without a container uses nothing, its mean is not told */
@@ -347,6 +348,19 @@ static int start_daemon(void **state)
     return 0;
 }
 
+/* What a failed test has left must not fail the next one. */
+static int remove_containers(void **state)
+{
+    (void)state;
+    if (usable)
+        shell("for id in $(curl -s --noproxy '*' --unix-socket %s/a/docker.sock "
+              "'http://d/containers/json?all=1' |"
+              " grep -oE '\"Id\":\"[0-9a-f]{64}' | cut -d'\"' -f4); do " CURL
+              "-X DELETE \"http://d/containers/$id?force=1\"; done",
+              dir, dir);
+    return 0;
+}
+
 static int stop_daemon(void **state)
 {
     (void)state;
@@ -358,14 +372,15 @@ static int stop_daemon(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(a_busy_an_idle_and_a_throttled_container_are_told_apart),
-        cmocka_unit_test(memory_counts_what_is_needed_and_not_what_can_be_dropped),
-        cmocka_unit_test(strangers_and_parked_containers_are_not_measured),
-        cmocka_unit_test(a_restarted_container_has_no_rate_once),
-        cmocka_unit_test(many_containers_are_asked_at_the_same_time),
-        cmocka_unit_test(a_hung_daemon_costs_the_deadline_and_no_value),
-        cmocka_unit_test(a_dead_daemon_is_asked_again_without_a_restart_of_ours),
-        cmocka_unit_test(wrong_hosts_are_refused_offline),
+        cmocka_unit_test_teardown(a_busy_an_idle_and_a_throttled_container_are_told_apart, remove_containers),
+        cmocka_unit_test_teardown(memory_counts_what_is_needed_and_not_what_can_be_dropped,
+                                  remove_containers),
+        cmocka_unit_test_teardown(strangers_and_parked_containers_are_not_measured, remove_containers),
+        cmocka_unit_test_teardown(a_restarted_container_has_no_rate_once, remove_containers),
+        cmocka_unit_test_teardown(many_containers_are_asked_at_the_same_time, remove_containers),
+        cmocka_unit_test_teardown(a_hung_daemon_costs_the_deadline_and_no_value, remove_containers),
+        cmocka_unit_test_teardown(a_dead_daemon_is_asked_again_without_a_restart_of_ours, remove_containers),
+        cmocka_unit_test_teardown(wrong_hosts_are_refused_offline, remove_containers),
     };
     return cmocka_run_group_tests(tests, start_daemon, stop_daemon);
 }
