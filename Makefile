@@ -172,7 +172,7 @@ bench: ## measures what README.md promises, as ratios of one run; needs root
 	@BUILD=$(B) tests/bench/run; status=$$?; $(give_back); exit $$status
 
 .PHONY: bench-elasticity
-bench-elasticity: all ## compares the default policy with every baseline on recorded loads ($TRACES, default ../shared/traces)
+bench-elasticity: all ## compares the default policy with every baseline on recorded loads: minutes, or with SEEDS=20 an hour ($TRACES, default ../shared/traces)
 	$(Q)BUILD=$(B) tests/bench/elasticity
 
 lint: ## everything once more with clang, and the layout of the .c files

@@ -31,8 +31,8 @@ static void add_parts(struct outcome *to, const struct outcome *o)
 
 void outcome_fini(struct outcome *o)
 {
-    free(o->pains);
-    o->pains = NULL;
+    free(o->by_seed);
+    o->by_seed = NULL;
 }
 
 void outcome_sum(struct outcome *to, const struct outcome *o)
@@ -58,8 +58,10 @@ void outcome_add(struct outcome *o, const struct contest *c, const struct replay
     score_elasticity(r->demand, r->supply, r->count, r->step_s, c->max, &one.at100);
     score_elasticity(r->demand70, r->supply, r->count, r->step_s, c->max, &one.at70);
     outcome_sum(o, &one);
-    if (o->pains && o->pain_count < (size_t)c->seeds)
-        o->pains[o->pain_count++] = one.pain;
+    if (o->by_seed && o->seeds < c->seeds) {
+        o->by_seed[2 * o->seeds] = one.hours;
+        o->by_seed[2 * o->seeds++ + 1] = missed;
+    }
     if (!*o->violation)
         memcpy(o->violation, r->violation, sizeof o->violation);
 }
@@ -132,7 +134,7 @@ static void print_elasticity(FILE *out, const struct outcome *all, size_t count,
     for (size_t k = 0; k < count; k++) {
         const struct outcome *o = &all[k];
         char kappa[16] = "-";
-        if (o->pains) /* the yardsticks do not compete */
+        if (o->by_seed) /* the yardsticks do not compete */
             snprintf(kappa, sizeof kappa, "%.1f", o->kappa);
         fprintf(out, "%-*s %7.2f %7.2f %6.2f %6.2f %6.2f %7.3f %6.1f %7.1f %6s\n", wide, o->name,
                 o->at100.theta_u, o->at100.theta_o, o->at100.tau_u, o->at100.tau_o, o->at100.upsilon,
@@ -194,9 +196,15 @@ static cJSON *outcome_json(const struct outcome *o)
     put_score(j, "demand_at_70", &o->at70);
     for (size_t k = 0; k < sizeof all / sizeof *all; k++)
         cJSON_AddNumberToObject(j, all[k].name, all[k].v);
-    if (o->pains) {
+    if (o->by_seed) {
         cJSON_AddNumberToObject(j, "kappa_percent", o->kappa);
-        cJSON_AddItemToObject(j, "pain_by_seed", cJSON_CreateDoubleArray(o->pains, (int)o->pain_count));
+        cJSON *seeds = cJSON_AddArrayToObject(j, "by_seed");
+        for (int k = 0; k < o->seeds; k++) {
+            cJSON *one = cJSON_CreateObject();
+            cJSON_AddNumberToObject(one, "instance_hours", o->by_seed[2 * k]);
+            cJSON_AddNumberToObject(one, "miss_minutes", o->by_seed[2 * k + 1]);
+            cJSON_AddItemToArray(seeds, one);
+        }
     }
     cJSON_AddStringToObject(j, "violation", o->violation);
     return j;

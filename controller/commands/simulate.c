@@ -399,8 +399,8 @@ static int run_seeds(struct contest *c, const char *spec, struct progress *p, st
     struct cfg_hold *hold = load_contestant(c, spec, err);
     uint64_t first = c->params.seed;
     int rc = hold ? AS_OK : AS_EINVAL;
-    o->pains = calloc((size_t)c->seeds, sizeof *o->pains);
-    if (rc == AS_OK && !o->pains)
+    o->by_seed = calloc(2 * (size_t)c->seeds, sizeof *o->by_seed);
+    if (rc == AS_OK && !o->by_seed)
         rc = as_fail(err, AS_ENOMEM, "out of memory");
     snprintf(o->name, sizeof o->name, "%s", spec ? spec : c->group ? c->group : "as configured");
     p->name = o->name;

@@ -22,8 +22,8 @@ struct outcome {             /* of one contestant: sums over the seeds, then the
     struct score at100, at70;
     double over_percent, lost_percent, miss_minutes, p50, p95, p99;
     double adaptations, hours, pain, speedup;
-    double *pains;           /* of each seed, NULL for a yardstick                                 */
-    size_t pain_count;
+    double *by_seed;         /* hours and missed minutes of each seed in turn; NULL for a yardstick */
+    int seeds;
     double kappa;            /* percent of comparisons with the other contestants won, ties half    */
     double cost_ratio, pain_ratio; /* against the oracle; 0: not known                              */
     char violation[200];
@@ -31,7 +31,7 @@ struct outcome {             /* of one contestant: sums over the seeds, then the
 
 void outcome_add(struct outcome *o, const struct contest *c, const struct replay *r);
 void outcome_fini(struct outcome *o);
-void outcome_sum(struct outcome *to, const struct outcome *o); /* but for names, pains and ratios */
+void outcome_sum(struct outcome *to, const struct outcome *o); /* but for names, seeds and ratios */
 void outcome_mean(struct outcome *o, int seeds);
 /* Pairwise competition of the first `count`: theta, tau, upsilon and share over the SLO, each less than another's. */
 void outcome_compete(struct outcome *all, size_t count);
