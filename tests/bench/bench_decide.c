@@ -496,7 +496,7 @@ int main(int argc, char **argv)
     log_set_level(LOG_LEVEL_ERROR);
     size_t groups = argc > 2 ? strtoul(argv[1], NULL, 10) : 1000,
            ticks = argc > 2 ? strtoul(argv[2], NULL, 10) : 90;
-    if (groups < 1 || ticks < 1)
+    if (argc == 2 || argc > 3 || groups < 1 || ticks < 1)
         die("usage: %s [GROUPS TICKS]", argv[0]);
     run(groups, ticks);
     if (argc < 3)
