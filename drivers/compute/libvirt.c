@@ -81,8 +81,10 @@ int libvirt_read(struct libvirt *d, virDomainPtr dom, struct as_instance *out, s
     memcpy(out->id, mark.id, sizeof out->id);
     memcpy(out->revision, mark.revision, sizeof out->revision);
     memcpy(out->address, mark.address, sizeof out->address);
-    out->port = out->address[0] ? (uint16_t)as_settings_int(d->settings, "port") : 0;
     take_state(out, state, reason);
+    if (!out->address[0] && out->state == AS_RUN_RUNNING)
+        libvirt_ask_address(d, dom, mark.mac, out->address);
+    out->port = out->address[0] ? (uint16_t)as_settings_int(d->settings, "port") : 0;
     if (state == VIR_DOMAIN_SHUTOFF && vir.DomainHasManagedSaveImage(dom, 0) == 1) {
         out->state = AS_RUN_PARKED;
         snprintf(out->detail, sizeof out->detail, "saved");

@@ -35,14 +35,24 @@ extern const struct as_option libvirt_options[];
 int libvirt_open(void *self, const struct as_settings *s, const struct as_owner *owner, const char *endpoint,
                  struct as_error *err);
 void libvirt_close(void *self);
+
+/* --- libvirt_address.c ------------------------------------------------------------------------------- */
+
+enum libvirt_address { LIBVIRT_STATIC, LIBVIRT_LEASE, LIBVIRT_AGENT };
+
+enum libvirt_address libvirt_address_from(const struct libvirt *d);
+/* What this host hands out, and that it does not overlap with what another one does. */
+int libvirt_check_addresses(struct libvirt *d, struct as_error *err);
+/* The address a running machine has on the interface with our MAC; "" when it is not known yet. */
+void libvirt_ask_address(const struct libvirt *d, virDomainPtr dom, const char *mac, char out[AS_ADDRESS_MAX]);
 bool libvirt_range_parse(const char *text, struct libvirt_range *out);
 bool libvirt_subnet_parse(const char *text, struct libvirt_subnet *out);
 
 /* --- libvirt_network.c ------------------------------------------------------------------------------- */
 
 void libvirt_mac(const struct libvirt *d, const char *id, char mac[LIBVIRT_MAC_MAX]);
-/* Finds or makes the network and reserves an address in it; the same one again for the same id. AS_EFULL:
- * the range is used up. */
+/* Finds or makes the network and reserves an address in it; the same one again for the same id. Without static
+ * addresses there is nothing to reserve: it is "". AS_EFULL: the range is used up. */
 int libvirt_reserve(struct libvirt *d, virConnectPtr conn, const char *id, char address[AS_ADDRESS_MAX],
                     struct as_error *err);
 /* Gives the address of this id back; it is no error when there is none. */

@@ -47,9 +47,13 @@ static void print_address(uint32_t a, char text[AS_ADDRESS_MAX])
 static virNetworkPtr make_network(struct libvirt *d, virConnectPtr conn, const char *name,
                                   struct as_error *err)
 {
-    char gateway[AS_ADDRESS_MAX];
+    char gateway[AS_ADDRESS_MAX], first[AS_ADDRESS_MAX], last[AS_ADDRESS_MAX];
+    bool dynamic = libvirt_address_from(d) != LIBVIRT_STATIC;
     print_address(d->subnet.gateway, gateway);
-    char *xml = libvirt_network_xml(d->settings, gateway, d->subnet.prefix);
+    print_address(d->range.first, first);
+    print_address(d->range.last, last);
+    char *xml = libvirt_network_xml(
+        d->settings, &(struct libvirt_lan){ gateway, d->subnet.prefix, dynamic ? first : NULL, last });
     if (!xml) {
         as_fail(err, AS_ENOMEM, "out of memory for network '%s'", name);
         return NULL;
@@ -211,8 +215,10 @@ int libvirt_reserve(struct libvirt *d, virConnectPtr conn, const char *id, char 
     virNetworkPtr net = NULL;
     pthread_mutex_lock(&d->address_lock);
     int rc = find_network(d, conn, &net, err);
+    address[0] = '\0';
     if (rc == AS_OK) {
-        rc = reserve_in(d, net, id, address, err);
+        if (libvirt_address_from(d) == LIBVIRT_STATIC)
+            rc = reserve_in(d, net, id, address, err);
         vir.NetworkFree(net);
     }
     pthread_mutex_unlock(&d->address_lock);

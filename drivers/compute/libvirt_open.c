@@ -1,5 +1,4 @@
 /* Options of the libvirt driver and what is wrong with them, offline: nothing here asks a hypervisor. */
-#include <arpa/inet.h>
 #include <ctype.h>
 #include <errno.h>
 #include <stdlib.h>
@@ -13,6 +12,7 @@
 static const char *const type_choices[] = { "auto", "kvm", "qemu", NULL };
 static const char *const bus_choices[] = { "virtio", "sata", "scsi", NULL };
 static const char *const cpu_choices[] = { "host-passthrough", "host-model", "maximum", NULL };
+static const char *const address_choices[] = { "static", "lease", "agent", NULL };
 static const char *const forward_choices[] = { "nat", "route", "open", "none", NULL };
 
 const struct as_option libvirt_options[] = {
@@ -61,12 +61,21 @@ const struct as_option libvirt_options[] = {
       .type = AS_OPT_STRING,
       .def = "default",
       .help = "libvirt network to join; made when the host lacks it and subnet is given, and then kept" },
+    { .name = "address",
+      .type = AS_OPT_CHOICE,
+      .def = "static",
+      .choices = address_choices,
+      .help = "how a machine gets its address: static, one of range, reserved before it boots; lease, what "
+              "the network's "
+              "DHCP gives it; agent, what the QEMU guest agent in it says" },
     { .name = "range",
       .type = AS_OPT_STRINGS,
-      .flags = AS_OPT_REQUIRED | AS_OPT_HOSTS,
-      .help =
-          "IPv4 addresses for the machines, FIRST-LAST, one range for each of the hosts in their order; the "
-          "network's DHCP hands them out by our reservation, so keep its dynamic range apart" },
+      .flags = AS_OPT_HOSTS,
+      .help = "IPv4 addresses for the machines, FIRST-LAST, one range for each of the hosts in their order; "
+              "with address = "
+              "static they are reserved in the network's DHCP, so keep its dynamic range apart, else they "
+              "are the dynamic "
+              "range of a network to be made" },
     { .name = "subnet",
       .type = AS_OPT_STRINGS,
       .flags = AS_OPT_HOSTS,
@@ -125,149 +134,7 @@ const struct as_option libvirt_options[] = {
     { 0 },
 };
 
-/* --- addresses ---------------------------------------------------------------------------------------- */
-
-static bool parse_address(const char *text, size_t length, uint32_t *out)
-{
-    char buf[INET_ADDRSTRLEN];
-    struct in_addr a;
-    if (length == 0 || length >= sizeof buf)
-        return false;
-    memcpy(buf, text, length);
-    buf[length] = '\0';
-    if (inet_pton(AF_INET, buf, &a) != 1)
-        return false;
-    *out = ntohl(a.s_addr);
-    return true;
-}
-
-bool libvirt_range_parse(const char *text, struct libvirt_range *out)
-{
-    const char *dash = strchr(text, '-');
-    struct libvirt_range r;
-    if (!dash || !parse_address(text, (size_t)(dash - text), &r.first) ||
-        !parse_address(dash + 1, strlen(dash + 1), &r.last))
-        return false;
-    if (r.last < r.first || r.last - r.first >= LIBVIRT_RANGE_MAX || r.first == 0)
-        return false;
-    *out = r;
-    return true;
-}
-
-bool libvirt_subnet_parse(const char *text, struct libvirt_subnet *out)
-{
-    const char *slash = strchr(text, '/');
-    uint32_t base;
-    if (!slash || !parse_address(text, (size_t)(slash - text), &base))
-        return false;
-    size_t digits = strspn(slash + 1, "0123456789");
-    int prefix = digits >= 1 && digits <= 2 && !slash[1 + digits] ? atoi(slash + 1) : 0;
-    if (prefix < 8 || prefix > 29 || (base & (UINT32_MAX >> prefix)) != 0)
-        return false;
-    *out = (struct libvirt_subnet){ .base = base, .gateway = base + 1, .prefix = prefix };
-    return true;
-}
-
-static int read_range(const struct as_settings *s, size_t k, struct libvirt_range *out, struct as_error *err)
-{
-    const char *text = as_settings_item(s, "range", k);
-    if (libvirt_range_parse(text, out))
-        return AS_OK;
-    return as_settings_fail(s, "range", err, "'%s' must be two IPv4 addresses, FIRST-LAST, at most %d apart",
-                            text, LIBVIRT_RANGE_MAX);
-}
-
-static int read_subnet(const struct as_settings *s, size_t k, struct libvirt_subnet *out,
-                       struct as_error *err)
-{
-    const char *text = as_settings_item(s, "subnet", k);
-    if (libvirt_subnet_parse(text, out))
-        return AS_OK;
-    return as_settings_fail(
-        s, "subnet", err, "'%s' must be the first address of a subnet and its prefix of 8 to 29 bits", text);
-}
-
-/* The place of this endpoint among the hosts: what is given for each of them is found by it. */
-static size_t place_of(const struct as_settings *s, const char *endpoint)
-{
-    for (size_t k = 0; k < as_settings_count(s, "hosts"); k++)
-        if (strcmp(as_settings_item(s, "hosts", k), endpoint) == 0)
-            return k;
-    return 0;
-}
-
-static int check_counts(const struct as_settings *s, struct as_error *err)
-{
-    static const char *const names[] = { "range", "subnet" };
-    size_t hosts = as_settings_count(s, "hosts");
-    for (size_t i = 0; i < sizeof names / sizeof *names; i++)
-        if (as_settings_has(s, names[i]) && as_settings_count(s, names[i]) != hosts)
-            return as_settings_fail(
-                s, names[i], err,
-                "%zu of them for %zu hosts: each host needs its own, in the order of hosts, or "
-                "two would hand out the same addresses",
-                as_settings_count(s, names[i]), hosts);
-    return AS_OK;
-}
-
-/* No address may be handed out by this host and by one before it. */
-static int check_overlap(const struct libvirt *d, size_t place, struct as_error *err)
-{
-    const struct as_settings *s = d->settings;
-    struct libvirt_range other;
-    struct libvirt_subnet net;
-    for (size_t k = 0; k < place; k++) {
-        int rc = read_range(s, k, &other, err);
-        if (rc != AS_OK)
-            return rc;
-        if (other.first <= d->range.last && d->range.first <= other.last)
-            return as_settings_fail(s, "range", err,
-                                    "'%s' and '%s' overlap: hosts '%s' and '%s' would hand out the "
-                                    "same addresses",
-                                    as_settings_item(s, "range", k), as_settings_item(s, "range", place),
-                                    as_settings_item(s, "hosts", k), d->uri);
-        if (!d->subnet.prefix)
-            continue;
-        if ((rc = read_subnet(s, k, &net, err)) != AS_OK)
-            return rc;
-        int prefix = net.prefix < d->subnet.prefix ? net.prefix : d->subnet.prefix;
-        if (((net.base ^ d->subnet.base) & ~(UINT32_MAX >> prefix)) == 0)
-            return as_settings_fail(s, "subnet", err,
-                                    "'%s' and '%s' overlap: a balancer could not tell the machines of "
-                                    "hosts '%s' and '%s' apart",
-                                    as_settings_item(s, "subnet", k), as_settings_item(s, "subnet", place),
-                                    as_settings_item(s, "hosts", k), d->uri);
-    }
-    return AS_OK;
-}
-
-static int check_inside(const struct libvirt *d, size_t place, struct as_error *err)
-{
-    uint32_t broadcast = d->subnet.base | (UINT32_MAX >> d->subnet.prefix);
-    if (d->range.first > d->subnet.gateway && d->range.last < broadcast)
-        return AS_OK;
-    return as_settings_fail(
-        d->settings, "range", err, "'%s' must lie inside subnet '%s', behind the host's own first address",
-        as_settings_item(d->settings, "range", place), as_settings_item(d->settings, "subnet", place));
-}
-
-static int check_addresses(struct libvirt *d, const struct as_settings *s, struct as_error *err)
-{
-    size_t place = place_of(s, d->uri);
-    bool makes = as_settings_has(s, "subnet");
-    if (!makes && as_settings_has(s, "bridge"))
-        return as_settings_fail(s, "bridge", err, "makes no sense without subnet");
-    int rc = check_counts(s, err);
-    if (rc == AS_OK)
-        rc = read_range(s, place, &d->range, err);
-    if (rc == AS_OK && makes)
-        rc = read_subnet(s, place, &d->subnet, err);
-    if (rc == AS_OK && makes)
-        rc = check_inside(d, place, err);
-    return rc == AS_OK ? check_overlap(d, place, err) : rc;
-}
-
-/* --- the rest ----------------------------------------------------------------------------------------- */
+/* --- checks ------------------------------------------------------------------------------------------- */
 
 /* What XML cannot say would be changed silently. */
 static int check_texts(const struct as_settings *s, struct as_error *err)
@@ -324,6 +191,16 @@ static int read_text(const struct as_settings *s, const char *option, size_t mos
     return AS_OK;
 }
 
+static int check_seed(const struct libvirt *d, const char *option, const char *text, struct as_error *err)
+{
+    if (!text || libvirt_address_from(d) == LIBVIRT_STATIC || !strstr(text, "{address}"))
+        return AS_OK;
+    return as_settings_fail(d->settings, option, err,
+                            "'%s' uses {address}, which is known before the boot only with "
+                            "address = \"static\"",
+                            as_settings_str(d->settings, option));
+}
+
 /* Without its own name, address or disk an instance would be its sister. */
 static int check_template(struct libvirt *d, const char *path, struct as_error *err)
 {
@@ -362,13 +239,17 @@ int libvirt_open(void *self, const struct as_settings *s, const struct as_owner 
     pthread_mutex_init(&d->address_lock, NULL);
     if (!virlink_uri_ok(endpoint))
         return as_settings_fail(s, "hosts", err, "'%s' is no libvirt URI such as qemu:///system", endpoint);
-    int rc = check_addresses(d, s, err);
+    int rc = libvirt_check_addresses(d, err);
     if (rc == AS_OK)
         rc = check_texts(s, err);
     if (rc == AS_OK)
         rc = read_text(s, "user_data", SEED_TEXT_MAX, &d->user_data, err);
     if (rc == AS_OK)
         rc = read_text(s, "network_config", SEED_TEXT_MAX, &d->network_config, err);
+    if (rc == AS_OK)
+        rc = check_seed(d, "user_data", d->user_data, err);
+    if (rc == AS_OK)
+        rc = check_seed(d, "network_config", d->network_config, err);
     if (rc == AS_OK && as_settings_has(s, "template"))
         rc = check_template(d, as_settings_str(s, "template"), err);
     return rc;

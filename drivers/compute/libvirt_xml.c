@@ -90,9 +90,9 @@ char *libvirt_volume_xml(const char *name, uint64_t capacity, const char *base, 
     return finish(out, &text);
 }
 
-/* Spanning tree would cost every guest four seconds at boot; the network has no dynamic range, only the hosts
- * that are added to it. */
-char *libvirt_network_xml(const struct as_settings *s, const char *gateway, int prefix)
+/* Spanning tree would cost every guest four seconds at boot. Without a dynamic range only the hosts that are added to
+ * the network get an address. */
+char *libvirt_network_xml(const struct as_settings *s, const struct libvirt_lan *lan)
 {
     const char *bridge = as_settings_str(s, "bridge"), *forward = as_settings_str(s, "forward");
     char *text = NULL;
@@ -112,8 +112,15 @@ char *libvirt_network_xml(const struct as_settings *s, const char *gateway, int 
     if (bridge)
         attribute(out, "name", bridge);
     fputs(" stp='off' delay='0'/><ip", out);
-    attribute(out, "address", gateway);
-    fprintf(out, " prefix='%d'/></network>", prefix);
+    attribute(out, "address", lan->gateway);
+    fprintf(out, " prefix='%d'>", lan->prefix);
+    if (lan->first) {
+        fputs("<dhcp><range", out);
+        attribute(out, "start", lan->first);
+        attribute(out, "end", lan->last);
+        fputs("/></dhcp>", out);
+    }
+    fputs("</ip></network>", out);
     return finish(out, &text);
 }
 
@@ -172,6 +179,8 @@ static void write_devices(FILE *out, const struct libvirt_machine *m)
     fputs("/><source", out);
     attribute(out, "network", as_settings_str(m->settings, "network"));
     fputs("/><model type='virtio'/></interface>", out);
+    if (strcmp(as_settings_str(m->settings, "address"), "agent") == 0)
+        fputs("<channel type='unix'><target type='virtio' name='org.qemu.guest_agent.0'/></channel>", out);
     if (log) {
         fputs("<serial type='file'><source path='", out);
         libvirt_escape(out, log);

@@ -19,6 +19,12 @@ struct libvirt_machine {           /* what a domain is made of; all borrowed    
     const char *template;          /* the user's own document, NULL: ours                             */
 };
 
+struct libvirt_lan {               /* of a network to be made                                         */
+    const char *gateway;
+    int prefix;
+    const char *first, *last;      /* dynamic range; NULL: only reserved addresses are handed out     */
+};
+
 /* Writes text so that it is nothing but text, in an element or between quotes. */
 void libvirt_escape(FILE *out, const char *text);
 
@@ -26,7 +32,7 @@ void libvirt_escape(FILE *out, const char *text);
 char *libvirt_domain_xml(const struct libvirt_machine *m);
 /* A qcow2 overlay of `base`, which has this format; or, without base, a volume of the format itself. */
 char *libvirt_volume_xml(const char *name, uint64_t capacity, const char *base, const char *format);
-char *libvirt_network_xml(const struct as_settings *s, const char *gateway, int prefix);
+char *libvirt_network_xml(const struct as_settings *s, const struct libvirt_lan *lan);
 char *libvirt_host_xml(const char *mac, const char *name, const char *address);
 
 /* The first {word} of a template that we do not know: its length and place, 0 when there is none. */

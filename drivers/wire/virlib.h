@@ -11,7 +11,7 @@
 #include "autoscale/error.h"
 #include "autoscale/time.h"
 
-/* Every function used, without its "vir"; all are in libvirt 5.0 and later. */
+/* Every function used, without its "vir"; all are in libvirt 5.10 and later. */
 #define VIRLIB_FUNCTIONS(X)                                                                                  \
     X(Initialize) X(SetErrorFunc) X(GetLastError) X(GetLastErrorCode) X(ResetLastError)                      \
     X(EventRegisterDefaultImpl) X(EventRunDefaultImpl)                                                       \
@@ -21,6 +21,7 @@
     X(DomainCreate) X(DomainCreateXML) X(DomainDestroy) X(DomainFree) X(DomainGetID) X(DomainGetInfo)        \
     X(DomainGetMetadata) X(DomainGetName) X(DomainGetState) X(DomainGetUUID) X(DomainIsActive)               \
     X(DomainIsPersistent) X(DomainListGetStats) X(DomainLookupByName) X(DomainLookupByUUID) X(DomainResume)  \
+    X(DomainAgentSetResponseTimeout) X(DomainInterfaceAddresses) X(DomainInterfaceFree)                      \
     X(DomainShutdown) X(DomainStatsRecordListFree) X(DomainSuspend) X(DomainUndefineFlags)                   \
     X(DomainDefineXML) X(DomainGetConnect) X(DomainGetXMLDesc) X(DomainHasManagedSaveImage)                  \
     X(DomainManagedSave)                                                                                     \

@@ -55,23 +55,28 @@ struct driver {
 };
 
 /* `more` overrides nothing: it only adds. */
-static struct driver open_as(const char *group, const char *cmdline, const char *more)
+static struct driver open_in(int subnet, const char *group, const char *cmdline, const char *more)
 {
     char text[2048];
     struct driver d = { .owner = { .controller = "test", .group = group } };
     snprintf(text, sizeof text,
-             "pool=\"pool\"; memory=\"96MiB\"; port=8080; network=\"as-test\"; subnet=\"10.77.0.0/24\"; "
-             "bridge=\"astest0\";"
-             "forward=\"none\"; range=\"10.77.0.10-10.77.0.20\"; machine=\"q35\"; type=\"qemu\"; "
+             "pool=\"pool\"; memory=\"96MiB\"; port=8080; network=\"as-test-%d\"; subnet=\"10.%d.0.0/24\"; "
+             "bridge=\"astest%d\";"
+             "forward=\"none\"; range=\"10.%d.0.10-10.%d.0.20\"; machine=\"q35\"; type=\"qemu\"; "
              "kernel=\"%s/kernel\"; "
              "initrd=\"%s/initrd\";"
              "cmdline=\"%s\"; serial_log=\"%s/serial\"; cpu_overcommit=100; %s",
-             dir, dir, cmdline, dir, more);
+             subnet, subnet, subnet, subnet, subnet, dir, dir, cmdline, dir, more);
     d.state = calloc(1, as_compute_libvirt.state_size);
     if (as_settings_parse(as_compute_libvirt.options, text, &d.settings, &d.err) != AS_OK ||
         as_compute_libvirt.open(d.state, d.settings, &d.owner, uri, &d.err) != AS_OK)
         fail_msg("open: %s", d.err.msg);
     return d;
+}
+
+static struct driver open_as(const char *group, const char *cmdline, const char *more)
+{
+    return open_in(77, group, cmdline, more);
 }
 
 #define BASE "base=\"pool/base.qcow2\";"
@@ -253,6 +258,41 @@ static void cloud_init_finds_its_seed(void **state)
     close_driver(&d);
 }
 
+/* Waits until the driver knows where the machine is, and for its answer there. */
+static void is_found_by(const char *group, const char *cmdline, const char *address)
+{
+    char more[256], id[32];
+    snprintf(more, sizeof more, BASE "stop_timeout=\"0s\"; address=\"%s\";", address);
+    snprintf(id, sizeof id, "%s-00000001", group);
+    struct driver d = open_in(78, group, cmdline, more);
+    struct as_instance i = { 0 };
+    size_t n = 0;
+    assert_ok(d, create(&d, id, &i));
+    for (as_time until = in(180000); !i.address[0] && as_clock_monotonic() < until; usleep(100000))
+        assert_ok(d, list(&d, &i, &n));
+    assert_int_equal(strncmp(i.address, "10.78.0.", 8), 0);
+    assert_int_equal(i.port, 8080);
+    assert_true(answers(&i, 180000));
+    assert_ok(d, destroy(&d, id));
+    assert_ok(d, list(&d, NULL, &n));
+    assert_int_equal(n, 0);
+    close_driver(&d);
+}
+
+static void an_address_is_found_by_its_lease(void **state)
+{
+    (void)state;
+    need_libvirt();
+    is_found_by("lease", QUIET, "lease");
+}
+
+static void an_address_is_told_by_the_guest_agent(void **state)
+{
+    (void)state;
+    need_libvirt();
+    is_found_by("agent", QUIET " agent", "agent");
+}
+
 static void a_guest_that_does_not_listen_is_switched_off(void **state)
 {
     (void)state;
@@ -346,7 +386,7 @@ static void what_is_missing_is_named_and_leaves_nothing(void **state)
     assert_int_not_equal(d.err.rc, AS_EUNKNOWN);
     assert_false(exists(DISK, "none-00000001"));
     virConnectPtr conn = virConnectOpen(uri);
-    virNetworkPtr net = virNetworkLookupByName(conn, "as-test");
+    virNetworkPtr net = virNetworkLookupByName(conn, "as-test-77");
     char *xml = net ? virNetworkGetXMLDesc(net, 0) : NULL;
     assert_non_null(xml);
     assert_null(strstr(xml, "none-00000001"));
@@ -416,6 +456,8 @@ static int test_all(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_machine_boots_serves_sleeps_and_shuts_down),
         cmocka_unit_test(cloud_init_finds_its_seed),
+        cmocka_unit_test(an_address_is_found_by_its_lease),
+        cmocka_unit_test(an_address_is_told_by_the_guest_agent),
         cmocka_unit_test(a_guest_that_does_not_listen_is_switched_off),
         cmocka_unit_test(a_killed_or_hung_daemon_is_found_again_with_its_machines),
         cmocka_unit_test(foreign_domains_and_volumes_are_left_alone),

@@ -10,6 +10,7 @@
 #include <arpa/inet.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "../../drivers/compute/libvirt.h"
 
@@ -81,11 +82,45 @@ static void hosts_that_would_hand_out_the_same_addresses_are_refused(void **stat
     }
 }
 
+static void addresses_that_are_not_known_before_need_no_range(void **state)
+{
+    (void)state;
+    struct libvirt seen;
+    struct as_error err;
+    assert_int_equal(try_open(HOST_A, "address=\"lease\";", &seen, &err), AS_OK);
+    assert_int_equal(try_open(HOST_B, "address=\"agent\";", &seen, &err), AS_OK);
+    static const char *const bad[] = { "", "address=\"static\";",
+                                       "address=\"lease\"; subnet=[\"10.1.0.0/24\", \"10.2.0.0/24\"];" };
+    for (size_t k = 0; k < sizeof bad / sizeof *bad; k++) {
+        assert_int_equal(try_open(HOST_A, bad[k], NULL, &err), AS_EINVAL);
+        assert_non_null(strstr(err.msg, "range: is needed"));
+    }
+}
+
+static void a_seed_cannot_tell_an_address_that_is_not_known_yet(void **state)
+{
+    (void)state;
+    char path[] = "/tmp/as-seed-XXXXXX", more[128];
+    struct as_error err;
+    int fd = mkstemp(path);
+    assert_true(fd >= 0);
+    assert_int_equal(write(fd, "{address}\n", 10), 10);
+    close(fd);
+    snprintf(more, sizeof more, "address=\"lease\"; network_config=\"%s\";", path);
+    assert_int_equal(try_open(HOST_A, more, NULL, &err), AS_EINVAL);
+    assert_non_null(strstr(err.msg, "network_config: "));
+    unlink(path);
+    assert_int_equal(try_open(HOST_A, more, NULL, &err), AS_EINVAL);
+    assert_non_null(strstr(err.msg, "cannot read"));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(each_host_has_the_addresses_at_its_place),
         cmocka_unit_test(hosts_that_would_hand_out_the_same_addresses_are_refused),
+        cmocka_unit_test(addresses_that_are_not_known_before_need_no_range),
+        cmocka_unit_test(a_seed_cannot_tell_an_address_that_is_not_known_yet),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -9,7 +9,7 @@
 #     libvirtd.sh base DIR        DIR/pool with base.qcow2, known to the libvirtd there as pool "pool"
 #     libvirtd.sh missing         says what is not installed, and nothing when all is there
 # DIR/pid is the daemon's. Words on the guest's command line: "deaf" to the power button, "mute": serves nothing, "busy":
-# computes, "scribbling": writes to its disk once a second.
+# computes, "scribbling": writes to its disk once a second, "agent": has a guest agent.
 set -u
 export PATH=$PATH:/usr/sbin:/sbin
 
@@ -108,10 +108,32 @@ has scribbling && while :; do
     busybox dd if=/dev/zero of=/dev/vda bs=64k count=4 conv=fsync
     busybox sleep 1
 done >/dev/null 2>&1 &
+for p in /sys/class/virtio-ports/*; do
+    has agent && [ -c "/dev/${p##*/}" ] && /bin/agent <>"/dev/${p##*/}" >&0 &
+done
 has mute || busybox httpd -p 8080 -h /www
 echo "guest serves"
 while :; do busybox sleep 3600; done
 INIT
+}
+
+# As much of a guest agent as tells addresses.
+write_agent() {
+    cat <<'AGENT'
+#!/bin/busybox sh
+while read -r line; do
+    case $line in
+    *guest-sync*) echo "$line" | busybox sed 's/.*"id": *\([0-9]*\).*/{"return": \1}/' ;;
+    *guest-network-get-interfaces*)
+        mac=$(busybox cat /sys/class/net/eth0/address)
+        ip=$(busybox ip -4 addr show eth0 | busybox sed -n 's|.*inet \([0-9.]*\)/.*|\1|p')
+        echo '{"return": [{"name": "lo", "hardware-address": "00:00:00:00:00:00", "ip-addresses": [{"ip-address-type": "ipv4", "ip-address": "127.0.0.1", "prefix": 8}]},' \
+            '{"name": "eth0", "hardware-address": "'$mac'", "ip-addresses": [{"ip-address-type": "ipv4", "ip-address": "'$ip'", "prefix": 24}]}]}'
+        ;;
+    *) echo '{"error": {"class": "CommandNotFound", "desc": "not here"}}' ;;
+    esac
+done
+AGENT
 }
 
 guest() { # DIR
@@ -126,7 +148,8 @@ guest() { # DIR
     printf '#!/bin/busybox sh\nbusybox ip addr add "$ip/$mask" dev "$interface"\n%s\n' \
         '[ -z "$router" ] || busybox ip route add default via "$router"' >"$root/bin/lease"
     write_init >"$root/init"
-    chmod 0755 "$root/init" "$root/bin/lease" "$root/etc/acpi/PWRF/00000080"
+    write_agent >"$root/bin/agent"
+    chmod 0755 "$root/init" "$root/bin/agent" "$root/bin/lease" "$root/etc/acpi/PWRF/00000080"
     cp "/boot/vmlinuz-$version" "$dir/kernel"
     (cd "$root" && find . | cpio -o -H newc --quiet | gzip -1) >"$dir/initrd"
 }
