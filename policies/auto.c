@@ -126,10 +126,11 @@ static int auto_init(void *state, const struct as_settings *s, struct as_error *
 
 /* --- the clock and the recorded past ---------------------------------------------------------------------- */
 
-/* Ticks ahead at which what is asked for now serves: one more than the delays. */
+/* Ticks ahead at which what is asked for now serves: one more than the delays. Parked instances make it shorter only
+ * when they suffice for whatever may come. */
 static int64_t lead_of(const struct autopilot *a, const struct as_view *view, as_time age)
 {
-    int64_t n = (view->lead + age + 2 * a->tick - 1) / a->tick;
+    int64_t n = (as_view_lead(view, view->max) + age + 2 * a->tick - 1) / a->tick;
     return n < 1 ? 1 : n > EXPERTS_LEAD_MOST ? EXPERTS_LEAD_MOST : n;
 }
 

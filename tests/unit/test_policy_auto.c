@@ -231,6 +231,24 @@ static void steady_load_needs_little_spare(void **unused)
     kit_free(k);
 }
 
+/* Enough of them for max: nothing new will be waited for. One too few: it may be. */
+static void parked_instances_shorten_the_look_ahead_when_they_suffice(void **unused)
+{
+    (void)unused;
+    for (int missing = 0; missing < 2; missing++) {
+        struct kit *k = kit_new(&as_policy_auto, TEXT);
+        k->view.lead = 60 * AS_SECOND;
+        k->view.unpark_lead = AS_SECOND;
+        struct as_proposal p = { 0 };
+        for (int n = 0; n < 20; n++) {
+            k->view.parked = k->view.max - 10 - missing;
+            p = kit_tick(k, 790, 10, 0);
+        }
+        assert_non_null(strstr(p.reason, missing ? " in 1m" : " in 4s"));
+        kit_free(k);
+    }
+}
+
 static void more_load_never_wants_fewer(void **unused)
 {
     (void)unused;
@@ -415,6 +433,7 @@ int main(void)
         cmocka_unit_test(nobody_is_judged_by_what_was_not_measured),
         cmocka_unit_test(season_knows_yesterday),
         cmocka_unit_test(steady_load_needs_little_spare),
+        cmocka_unit_test(parked_instances_shorten_the_look_ahead_when_they_suffice),
         cmocka_unit_test(more_load_never_wants_fewer),
         cmocka_unit_test(out_at_once_in_only_after_the_hold),
         cmocka_unit_test(nothing_is_proposed_from_missing_data),
