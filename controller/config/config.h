@@ -62,6 +62,7 @@ struct cfg_compute {
     const char **endpoints; /* at least one */
     size_t endpoint_count;
     int launches;           /* parallel launches per host, default 4 */
+    int boots;              /* parallel boots per host, those launches among them; 0: not bounded */
     as_time timeout;        /* of a create; default 60s */
     as_time keep_failed;    /* default 0s: destroyed at once */
     enum cfg_park park;     /* default none */

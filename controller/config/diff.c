@@ -188,6 +188,7 @@ static void diff_compute(struct differ *d, const char *group, const struct cfg_c
     char where[WHERE_MAX];
     snprintf(where, sizeof where, "group '%s': compute: ", group);
     diff_int(d, where, "launches", a->launches, b->launches);
+    diff_int(d, where, "boots", a->boots, b->boots);
     diff_ms(d, where, "timeout", a->timeout, b->timeout);
     diff_ms(d, where, "keep_failed", a->keep_failed, b->keep_failed);
     diff_text(d, where, "park", config_park_name(a->park), config_park_name(b->park));

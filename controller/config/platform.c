@@ -138,10 +138,10 @@ static int compute_finish(struct loader *l, struct cfg_group *g, const char *whe
         return AS_ENOMEM;
     make_revision(template, c->revision);
     free(template);
-    g->canon_compute =
-        with_common(own_canon(c->driver->name, c->settings, NULL),
-                    "launches = %d\ntimeout = %lld\nkeep_failed = %lld\npark = %s %d\n", c->launches,
-                    (long long)c->timeout, (long long)c->keep_failed, config_park_name(c->park), c->standby);
+    g->canon_compute = with_common(own_canon(c->driver->name, c->settings, NULL),
+                                   "launches = %d %d\ntimeout = %lld\nkeep_failed = %lld\npark = %s %d\n",
+                                   c->launches, c->boots, (long long)c->timeout, (long long)c->keep_failed,
+                                   config_park_name(c->park), c->standby);
     if (!g->canon_compute)
         return AS_ENOMEM;
     int rc = block_endpoints(l, c->settings, where, c->driver->endpoints, "local", &c->endpoints,
@@ -164,6 +164,7 @@ int config_load_compute(struct loader *l, struct cfg_group *g, const config_sett
     c->settings = parts[1];
     if (rc == AS_OK) {
         c->launches = (int)as_settings_int(parts[0], "launches");
+        c->boots = (int)as_settings_int(parts[0], "boots");
         c->timeout = as_settings_ms(parts[0], "timeout");
         c->keep_failed = as_settings_ms(parts[0], "keep_failed");
         take_standby(l, g, node, where, parts[0]);

@@ -82,6 +82,13 @@ const struct as_option schema_compute[] = {
       .min = 1,
       .max = 100,
       .help = "how many instances may be created at the same time on one host" },
+    { .name = "boots",
+      .type = AS_OPT_INT,
+      .min = 1,
+      .max = 1000,
+      .help = "how many instances may be created or boot at the same time on one host, as those that boot "
+              "together are "
+              "slower each; when unset, any number" },
     { .name = "timeout",
       .type = AS_OPT_DURATION,
       .def = "60s",

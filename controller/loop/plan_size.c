@@ -36,16 +36,26 @@ static bool host_usable(const struct planner *p, size_t k)
     const struct host *h = &p->g->hosts[k];
     if (h->retired || h->listed_at == 0 || h->failing_since || !backoff_open(&h->launch, p->now))
         return false;
-    int bound = h->launch.fails >= BREAKER_TRIPS ? 1 : p->g->cfg->compute.launches; /* half-open: one probe */
+    const struct cfg_compute *c = &p->g->cfg->compute;
+    int bound = h->launch.fails >= BREAKER_TRIPS ? 1 : c->launches; /* half-open: one probe */
+    if (c->boots && p->launching[k] + p->booting[k] >= c->boots)
+        return false;
     return p->launching[k] < bound && has_room(p, k);
 }
 
-/* Spread: the usable host with the fewest of the group; the first of equals. */
+static bool is_better(const struct planner *p, size_t k, int best)
+{
+    if (best < 0 || p->members[k] != p->members[best])
+        return best < 0 || p->members[k] < p->members[best];
+    return host_room(p->g, (int)k) - p->launching[k] > host_room(p->g, best) - p->launching[best];
+}
+
+/* Spread: the usable host with the fewest of the group; of equals the one with the most room, or the first. */
 static int pick_host(const struct planner *p)
 {
     int best = -1;
     for (size_t k = 0; k < p->g->host_count; k++)
-        if (host_usable(p, k) && (best < 0 || p->members[k] < p->members[best]))
+        if (host_usable(p, k) && is_better(p, k, best))
             best = (int)k;
     return best;
 }
@@ -345,8 +355,10 @@ static void count_hosts(struct planner *p)
     for (size_t k = 0; k < p->g->host_count; k++)
         p->launching[k] = p->g->hosts[k].launching;
     for (const struct instance *i = p->g->instances; i; i = i->next)
-        if (i->host >= 0 && i->state != INST_GONE)
+        if (i->host >= 0 && i->state != INST_GONE) {
             p->members[i->host]++;
+            p->booting[i->host] += i->state == INST_BOOTING && !i->warm;
+        }
     p->pool = standby_wanted(p->g) - p->g->parked;
 }
 

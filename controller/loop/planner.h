@@ -13,7 +13,7 @@ struct planner {
     size_t scaled; /* the first so many steps came from the count                 */
     int ready;     /* live ones that are not fresh; with what this plan adds      */
     int pool;      /* how many more may be parked; below 0: too many are          */
-    int launching[HOSTS_MOST], members[HOSTS_MOST]; /* with what this plan adds */
+    int launching[HOSTS_MOST], booting[HOSTS_MOST], members[HOSTS_MOST]; /* with what this plan adds */
 };
 
 /* Appends a step; never NULL (what does not fit into memory is swallowed, and ok is false). */

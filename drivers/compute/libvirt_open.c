@@ -13,6 +13,7 @@ static const char *const type_choices[] = { "auto", "kvm", "qemu", NULL };
 static const char *const bus_choices[] = { "virtio", "sata", "scsi", NULL };
 static const char *const cpu_choices[] = { "host-passthrough", "host-model", "maximum", NULL };
 static const char *const address_choices[] = { "static", "lease", "agent", NULL };
+static const char *const firmware_choices[] = { "bios", "efi", NULL };
 static const char *const forward_choices[] = { "nat", "route", "open", "none", NULL };
 
 const struct as_option libvirt_options[] = {
@@ -98,6 +99,13 @@ const struct as_option libvirt_options[] = {
       .type = AS_OPT_STRING,
       .help = "machine type such as q35; libvirt's default if unset" },
     { .name = "cpu_mode", .type = AS_OPT_CHOICE, .choices = cpu_choices, .help = "processor the guest sees" },
+    { .name = "cpu_model",
+      .type = AS_OPT_STRING,
+      .help = "the processor by its name in libvirt instead of cpu_mode, as Skylake-Server" },
+    { .name = "firmware",
+      .type = AS_OPT_CHOICE,
+      .choices = firmware_choices,
+      .help = "bios or efi; the host must have it; the machine type's default if unset" },
     { .name = "disk_bus",
       .type = AS_OPT_CHOICE,
       .def = "virtio",
@@ -139,8 +147,8 @@ const struct as_option libvirt_options[] = {
 /* What XML cannot say would be changed silently. */
 static int check_texts(const struct as_settings *s, struct as_error *err)
 {
-    static const char *const names[] = { "base",   "pool",   "network", "bridge",    "machine",
-                                         "kernel", "initrd", "cmdline", "serial_log" };
+    static const char *const names[] = { "base",      "pool",   "network", "bridge",  "machine",
+                                         "cpu_model", "kernel", "initrd",  "cmdline", "serial_log" };
     for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
         const char *text = as_settings_str(s, names[i]);
         if (!text)
@@ -161,6 +169,8 @@ static int check_texts(const struct as_settings *s, struct as_error *err)
         if (as_settings_has(s, name) && !as_settings_has(s, "kernel"))
             return as_settings_fail(s, name, err, "makes no sense without kernel");
     }
+    if (as_settings_has(s, "cpu_model") && as_settings_has(s, "cpu_mode"))
+        return as_settings_fail(s, "cpu_model", err, "and cpu_mode exclude each other");
     const char *base = as_settings_str(s, "base"), *slash = strchr(base, '/');
     if (!slash || !slash[1] || (slash != base && strchr(slash + 1, '/')))
         return as_settings_fail(s, "base", err, "'%s' must be /path or pool/volume", base);

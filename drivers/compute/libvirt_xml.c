@@ -141,7 +141,11 @@ static void write_mark(FILE *out, const struct libvirt_mark *m)
 static void write_os(FILE *out, const struct as_settings *s)
 {
     const char *machine = as_settings_str(s, "machine"), *cpu = as_settings_str(s, "cpu_mode");
-    fputs("<os><type", out);
+    const char *firmware = as_settings_str(s, "firmware"), *model = as_settings_str(s, "cpu_model");
+    fputs("<os", out);
+    if (firmware)
+        attribute(out, "firmware", firmware);
+    fputs("><type", out);
     if (machine)
         attribute(out, "machine", machine);
     fputs(">hvm</type>", out);
@@ -149,7 +153,11 @@ static void write_os(FILE *out, const struct as_settings *s)
     element(out, "initrd", as_settings_str(s, "initrd"));
     element(out, "cmdline", as_settings_str(s, "cmdline"));
     fputs("</os><features><acpi/></features>", out);
-    if (cpu) {
+    if (model) {
+        fputs("<cpu mode='custom' match='exact'>", out);
+        element(out, "model", model);
+        fputs("</cpu>", out);
+    } else if (cpu) {
         fputs("<cpu", out);
         attribute(out, "mode", cpu);
         fputs("/>", out);

@@ -121,6 +121,12 @@ gone_again() { # PREFIX: a machine of this name was there and is not any more
     [ -n "$id" ] && ! hv 1 domstate "$id" && ! hv 2 domstate "$id" && ! ls "$WORK"/hv?/pool/*"$id"*
 }
 
+kept_with_its_traces() {
+    local id
+    id=$(sed -nE "s/.*instance (kept-[0-9a-f]{8}): .*FAILED.*/\1/p" "$LOG" | head -n 1)
+    [ -n "$id" ] && [ "$(disks_of kept)" = 1 ] && grep -q 'guest serves' "$WORK/serial/$id.log"
+}
+
 disks_of() { # GROUP
     find "$WORK"/hv?/pool "$WORK"/hv?/small -name "autoscale.$CONTROLLER.$1-*" | wc -l
 }
@@ -130,12 +136,13 @@ what_cannot_work_is_said_and_harms_nobody() {
     for k in 1 2; do small_pool "$k" || return; done
     before=$(machines)
     write_conf count=1 "groups=$(lone_group missing '' s,pool/base,pool/none,) $(lone_group tight '' 's,pool = "pool",pool = "small",') \
-        $(lone_group mute mute '')"
+        $(lone_group mute mute '') $(lone_group kept mute 's,driver =,keep_failed = "1h"; driver =,')"
     start_autoscale || return
     check a_missing_base_image_is_named wait_for 60 "the log" log_has "base image 'pool/none.qcow2' is in no storage pool"
     check a_full_pool_is_named wait_for 60 "the log" log_has "storage pool 'small' on .* is full"
     check a_guest_that_never_answers_is_removed wait_for 90 "its end" gone_again mute
     check_equal nothing_is_left_of_launches_that_failed "0 0" "$(disks_of missing) $(disks_of tight)"
+    check what_failed_is_kept_with_disk_and_serial_log wait_for 60 "a failed one" kept_with_its_traces
     check others_serve_on wait_settled 1
     check_equal and_are_the_same "$before" "$(machines)"
     check foreign_things_are_untouched_by_all_this eval 'foreign_untouched 1 && foreign_untouched 2'

@@ -12,6 +12,7 @@
     "policies = { load = { type = \"target\"; metric = \"m.load\"; per_instance = 10.0; }; };\n"
 
 static const char plain[] = WEB("20s", "hosts = [ \"a\", \"b\" ];");
+static const char boots_two[] = WEB("20s", "hosts = [ \"a\", \"b\" ]; boots = 2;");
 static const char one_host[] = WEB("20s", "hosts = [ \"a\" ];");
 static const char keeps[] = WEB("20s", "hosts = [ \"a\" ]; keep_failed = \"1h\";");
 
@@ -146,6 +147,40 @@ static void hosts_of_unequal_size_take_what_they_have_room_for(void **state)
     }
 }
 
+static void of_equal_hosts_the_one_with_more_room_is_taken(void **state)
+{
+    (void)state;
+    struct kit k = { .load = 30 };
+    kit_start(&k, plain, &(struct sim_params){ .seed = 79, .capacity = { 2, 8 } });
+    kit_run(&k, 20 * AS_SECOND);
+    int on[2] = { 0 };
+    for (const struct instance *i = web(&k)->instances; i; i = i->next)
+        on[i->host]++;
+    assert_int_equal(on[0], 1);
+    assert_int_equal(on[1], 2);
+    kit_end(&k);
+}
+
+static void no_more_boot_at_once_on_a_host_than_may(void **state)
+{
+    (void)state;
+    int most = 0;
+    struct kit k = { .load = 90 };
+    kit_start(&k, boots_two, &(struct sim_params){ .seed = 78, .boot_ms = 4000, .boot_jitter_ms = 3000 });
+    for (int n = 0; n < 600; n++) {
+        int under_way[2] = { 0 };
+        kit_run(&k, 100);
+        for (const struct instance *i = web(&k)->instances; i; i = i->next)
+            if (i->state == INST_CREATING || i->state == INST_BOOTING)
+                under_way[i->host]++;
+        for (int h = 0; h < 2; h++)
+            most = under_way[h] > most ? under_way[h] : most;
+    }
+    assert_int_equal(most, 2);
+    assert_int_equal(sim_up(k.sim, "web"), 9);
+    kit_end(&k);
+}
+
 static void status_says_that_a_launch_waits_for_its_host(void **state)
 {
     (void)state;
@@ -183,6 +218,8 @@ int main(void)
         cmocka_unit_test(a_server_that_dies_is_replaced_at_once),
         cmocka_unit_test(kept_failures_are_not_dropped_while_launches_back_off),
         cmocka_unit_test(hosts_of_unequal_size_take_what_they_have_room_for),
+        cmocka_unit_test(of_equal_hosts_the_one_with_more_room_is_taken),
+        cmocka_unit_test(no_more_boot_at_once_on_a_host_than_may),
         cmocka_unit_test(status_says_that_a_launch_waits_for_its_host),
         cmocka_unit_test(launches_that_wait_their_turn_are_no_trouble),
     };

@@ -93,12 +93,45 @@ static void a_seed_of_the_largest_files_fits(void **state)
     free(large);
 }
 
+/* What the built-in machine is made of, as the configuration says it. */
+static void the_machine_has_what_the_configuration_says(void **state)
+{
+    (void)state;
+    static const char *const texts[][2] = {
+        { "", "<os><type>hvm</type></os>" },
+        { "firmware=\"efi\";", "<os firmware='efi'><type>hvm</type></os>" },
+        { "cpu_mode=\"host-model\";", "<cpu mode='host-model'/>" },
+        { "cpu_model=\"Skylake-Server\";",
+          "<cpu mode='custom' match='exact'><model>Skylake-Server</model></cpu>" },
+        { "address=\"agent\";", "name='org.qemu.guest_agent.0'" },
+        { "", "<source file='/p/seed.iso'/><target dev='vdb' bus='virtio'/><readonly/>" },
+        { "disk_bus=\"sata\";", "<source file='/p/seed.iso'/><target dev='sdb' bus='sata'/><readonly/>" },
+    };
+    for (size_t k = 0; k < sizeof texts / sizeof *texts; k++) {
+        char text[256];
+        struct as_settings *s = NULL;
+        struct as_error err;
+        snprintf(text, sizeof text, "base=\"p/b\"; memory=\"1GiB\"; port=80; %s", texts[k][0]);
+        assert_int_equal(as_settings_parse(libvirt_options, text, &s, &err), AS_OK);
+        struct libvirt_machine m = {
+            .settings = s, .mark = &mark, .type = "kvm", .volume = "/p/disk.qcow2", .seed = "/p/seed.iso"
+        };
+        char *xml = libvirt_domain_xml(&m);
+        assert_non_null(xml);
+        if (!strstr(xml, texts[k][1]))
+            fail_msg("no %s in %s", texts[k][1], xml);
+        free(xml);
+        as_settings_free(s);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(placeholders_become_the_words_of_the_instance),
         cmocka_unit_test(the_image_is_labelled_and_holds_the_files),
         cmocka_unit_test(a_seed_of_the_largest_files_fits),
+        cmocka_unit_test(the_machine_has_what_the_configuration_says),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
