@@ -349,9 +349,15 @@ void act_balanced(struct group *g, struct op *op)
     struct instance *i = op->inst;
     struct pool *pool = &g->pools[op->index];
     as_time now = g->engine->now;
-    pool->next_list = now; /* see what became of it */
-    if (!i)
+    if (!i) { /* left behind by one that is gone; seen again by the next list, it is evicted again */
+        if (op->rc == AS_OK || op->rc == AS_ENOENT)
+            pool->next_list = now;
+        else
+            log_warning(g->cfg->name, "member %s at %s: %s: %s (%s); next try when it is listed again",
+                        op->member.id, pool->name, op_name(op->kind), op->err.msg, as_rc_name(op->rc));
         return;
+    }
+    pool->next_list = now; /* see what became of it */
     struct membership *m = &i->pools[op->index];
     m->busy = false;
     m->changed_at = now;

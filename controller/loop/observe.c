@@ -287,8 +287,8 @@ static bool in_motion(const struct group *g)
         if (i->state == INST_JOINING || i->state == INST_DRAINING || i->state == INST_LEAVING)
             return true;
         for (size_t k = 0; k < g->pool_count; k++)
-            if (i->pools[k].changed_at > i->pools[k].listed_at)
-                return true;
+            if (!g->pools[k].failing_since && i->pools[k].changed_at > i->pools[k].listed_at)
+                return true; /* the others know nothing of what a dead one was told */
     }
     return false;
 }

@@ -303,9 +303,11 @@ static void plan_draining(struct planner *p, const struct instance *i)
     bool quiet = true, untold = false;
     double held = 0;
     for (size_t k = 0; k < g->pool_count; k++) {
-        if (pool_off(&g->pools[k]))
-            continue;
         const struct membership *m = &i->pools[k];
+        if (pool_off(&g->pools[k])) { /* its sessions there end unseen: they have a drain's time */
+            quiet = quiet && (g->pools[k].retired || !(m->listed || m->unsure));
+            continue;
+        }
         bool member = m->listed && m->state != AS_MEMBER_DRAINING && m->state != AS_MEMBER_OUT;
         if (member && ready_to_call(p, &g->pools[k], m))
             plan_add(p, STEP_MARK, i, "scale-in")->index = (int)k;

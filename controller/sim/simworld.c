@@ -441,7 +441,7 @@ static void carry_out(struct simworld *s, struct op *op)
     const struct sim_port *port = op->port;
     bool fails =
         op->kind != OP_POLL && op->kind != OP_CREATE && op->kind != OP_PROBE && unit(s) < s->p.fail_call;
-    if (fails) {
+    if (fails || (op->kind == OP_EVICT && s->p.fail_evict > 0 && unit(s) < s->p.fail_evict)) {
         op->rc = (enum as_rc)as_fail(&op->err, AS_EAGAIN, "simulated: refused");
         return;
     }

@@ -26,6 +26,7 @@ struct sim_params {
     bool accepts_parked;      /* health checks of a parked one pass: the kernel answers for it          */
     double fail_poll;         /* share of polls that fail                                               */
     double fail_call;         /* share of other calls that fail with AS_EAGAIN                          */
+    double fail_evict;        /* share of evictions that fail so                                        */
     double death_per_hour;    /* of a running instance                                                  */
     as_time vanish_ms;        /* created to gone without a trace; 0 never                               */
     as_time crash_ms;         /* created to ended by itself; 0 never                                    */

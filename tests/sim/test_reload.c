@@ -126,6 +126,29 @@ static void a_dead_balancer_can_be_left(void **state)
     kit_end(&k);
 }
 
+/* What a balancer that is left and does not answer still sends is not cut before a drain's time is over. */
+static void G5_a_dead_balancer_that_is_left_keeps_a_drains_time(void **state)
+{
+    (void)state;
+    struct kit k = { .load = 60 };
+    kit_start(&k, on_both, &(struct sim_params){ .seed = 78, .session_ms = 100 });
+    kit_run(&k, 10 * AS_SECOND);
+    sim_hang_host(k.sim, "lb2", true);
+    kit_run(&k, 10 * AS_SECOND);
+    reload(&k, on_lb1);
+    k.load = 20;
+    as_time limit = sim_now(k.sim) + 3 * AS_MINUTE;
+    while (in_state(&k, INST_DRAINING) == 0 && sim_now(k.sim) < limit)
+        kit_run(&k, 10);
+    int draining = in_state(&k, INST_DRAINING);
+    assert_in_range(draining, 1, 4);
+    sim_run(k.sim, sim_now(k.sim) + 9500, NULL, NULL);
+    assert_true(in_state(&k, INST_DRAINING) >= draining);
+    sim_run(k.sim, sim_now(k.sim) + AS_MINUTE, NULL, NULL);
+    assert_int_equal(sim_alive(k.sim, "web"), 2);
+    kit_end(&k);
+}
+
 static void come_and_go(uint64_t seed)
 {
     static const char *const texts[] = { on_lb1, on_lb2, on_both };
@@ -207,6 +230,55 @@ static void orphan_during(bool group_stays)
     kit_end(&k);
 }
 
+/* A member whose eviction is refused must not keep the balancer busy with lists and evictions. */
+static void an_orphan_that_stays_is_evicted_once_an_interval(void **state)
+{
+    (void)state;
+    char id[AS_ID_MAX];
+    struct kit k = { .load = 50 };
+    kit_start(&k, on_lb1, &(struct sim_params){ .seed = 79 });
+    kit_run(&k, 10 * AS_SECOND);
+    snprintf(id, sizeof id, "%s", web(&k)->instances->id);
+    sim_kill(k.sim, "web", 5);
+    kit_run(&k, AS_MINUTE);
+    assert_null(instance_find(web(&k), id));
+    sim_tune(k.sim)->fail_evict = 1.0;
+    sim_seat(k.sim, "lb1", "web", id);
+    kit_run(&k, 5 * AS_SECOND);
+    int before = web(&k)->pools[0].tries;
+    kit_run(&k, 20 * AS_SECOND);
+    assert_in_range(web(&k)->pools[0].tries - before, 5, 25); /* every 2 s, and not as fast as it refuses */
+    sim_tune(k.sim)->fail_evict = 0;
+    kit_run(&k, 5 * AS_SECOND);
+    assert_int_equal(sim_seated(k.sim, "lb1"), 5);
+    kit_end(&k);
+}
+
+/* One that died with a call under way must not have the living ones listed ten times a second. */
+static void a_dead_balancer_does_not_hasten_the_others(void **state)
+{
+    (void)state;
+    struct kit k = { .load = 50 };
+    kit_start(&k, on_both, &(struct sim_params){ .seed = 80, .call_ms = 40 });
+    kit_run(&k, 10 * AS_SECOND);
+    k.load = 60;
+    as_time limit = sim_now(k.sim) + AS_MINUTE;
+    const struct instance *busy = NULL;
+    while (!busy && sim_now(k.sim) < limit) {
+        kit_run(&k, 5);
+        for (const struct instance *i = web(&k)->instances; i; i = i->next)
+            busy = i->pools[1].busy ? i : busy;
+    }
+    assert_non_null(busy); /* it is being admitted at lb2 */
+    sim_hang_host(k.sim, "lb2", true);
+    kit_run(&k, 40 * AS_SECOND);
+    assert_true(busy->pools[1].changed_at > busy->pools[1].listed_at);
+    int before = web(&k)->pools[0].tries;
+    kit_run(&k, 20 * AS_SECOND);
+    assert_in_range(web(&k)->pools[0].tries - before, 5, 25);
+    kit_end(&k);
+}
+
 static void a_group_that_left_evicts_nobody_any_more(void **state)
 {
     (void)state;
@@ -222,6 +294,9 @@ int main(void)
         cmocka_unit_test(nobody_leaves_before_the_new_balancer_serves),
         cmocka_unit_test(a_balancer_that_is_left_does_not_keep_destroyed_ones),
         cmocka_unit_test(a_dead_balancer_can_be_left),
+        cmocka_unit_test(G5_a_dead_balancer_that_is_left_keeps_a_drains_time),
+        cmocka_unit_test(an_orphan_that_stays_is_evicted_once_an_interval),
+        cmocka_unit_test(a_dead_balancer_does_not_hasten_the_others),
         cmocka_unit_test(balancers_that_come_and_go_keep_nothing_of_ours),
         cmocka_unit_test(what_a_reload_refuses_says_where),
         cmocka_unit_test(a_group_that_left_evicts_nobody_any_more),
