@@ -86,7 +86,7 @@ static void note_parked(struct group *g, struct instance *i, enum inst_state fro
     if (!i->serving_wall)
         i->serving_wall = i->wanted_wall; /* it could have served; a time of 0 is no measurement */
     i->wanted_at = 0;
-    i->warm = false;
+    i->warm = i->fit = false;
     g->parks++;
 }
 

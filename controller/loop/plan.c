@@ -361,8 +361,10 @@ static void plan_leaving(struct planner *p, const struct instance *i)
         const struct membership *m = &i->pools[k];
         if (pool_off(&g->pools[k]))
             continue;
-        if (pool_blind(&g->pools[k])) {
-            out = out && force && pool_lost(p, &g->pools[k]);
+        if (pool_blind(
+                &g->pools[k])) { /* one that works and was never taken out of rotation goes on serving */
+            bool serves = i->fit && m->listed && m->state != AS_MEMBER_DRAINING && m->state != AS_MEMBER_OUT;
+            out = out && force && !serves && pool_lost(p, &g->pools[k]);
             proven = false;
             continue;
         }

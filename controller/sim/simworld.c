@@ -398,7 +398,8 @@ static void do_switch(struct simworld *s, struct op *op)
         op->rc = (enum as_rc)as_fail(&op->err, AS_EUNKNOWN, "simulated: no answer");
     } else if (!b) {
         op->rc = (enum as_rc)as_fail(&op->err, AS_ENOENT, "simulated: it is not there");
-    } else if (b->stopped || (op->kind == OP_UNPARK && u < s->p.unknown_switch + s->p.fail_unpark)) {
+    } else if (b->stopped ||
+               u < s->p.unknown_switch + (op->kind == OP_PARK ? s->p.fail_park : s->p.fail_unpark)) {
         op->rc = (enum as_rc)as_fail(&op->err, AS_EINVAL, "simulated: it does not run any more");
     } else {
         switch_box(s, op, b);

@@ -21,7 +21,7 @@ struct sim_params {
     double fail_create;       /* share of creates that fail and did not happen                          */
     double unknown_create;    /* share whose answer never comes: half of them happened                  */
     double never_boots;       /* share of instances that never answer                                   */
-    double fail_unpark;       /* share of unparks that fail for good                                    */
+    double fail_park, fail_unpark; /* share of parks, of unparks that fail for good                     */
     double unknown_switch;    /* share of parks and unparks without an answer: half of them happened     */
     bool accepts_parked;      /* health checks of a parked one pass: the kernel answers for it          */
     double fail_poll;         /* share of polls that fail                                               */

@@ -254,6 +254,27 @@ static void an_unpark_that_fails_falls_back_to_a_new_one(void **state)
     kit_end(&k);
 }
 
+/* What cannot be parked is destroyed, as without standby, and making more of it for the pool backs off. */
+static void a_park_that_fails_for_good_is_the_end_of_it(void **state)
+{
+    (void)state;
+    struct kit k = { .load = 55 };
+    start_warm(&k, warm_2, &(struct sim_params){ .seed = 61, .session_ms = 2000 }, 6, 2);
+    sim_tune(k.sim)->fail_park = 1.0;
+    sim_kill_parked(k.sim, "web", 2);
+    k.load = 35;
+    uint64_t moves = web(&k)->moves, made = sim_creates(k.sim);
+    kit_run(&k, 20 * AS_MINUTE);
+    assert_int_equal(sim_up(k.sim, "web"), 4);
+    assert_int_equal(in_state(&k, INST_SERVING), 4);
+    assert_true(sim_creates(k.sim) - made < 15);
+    assert_true(web(&k)->moves - moves < 200);
+    sim_tune(k.sim)->fail_park = 0;
+    kit_run(&k, 15 * AS_MINUTE);
+    assert_counts(&k, 4, 2);
+    kit_end(&k);
+}
+
 /* At max the broken pool must not stand in the way of what is needed. */
 static void a_pool_that_does_not_come_back_makes_room(void **state)
 {
@@ -457,6 +478,8 @@ static void hostile_world(uint64_t seed)
     struct kit k = { .load = 30 };
     struct sim_params p = hostile_params(seed);
     p.call_ms = seed % 3 ? 2 : 150;
+    p.fail_park = 0.05;
+    p.fail_park = 0.05;
     p.fail_unpark = p.unknown_switch = 0.1;
     p.accepts_parked = true;
     kit_start(&k, warm_2, &p);
@@ -508,6 +531,7 @@ int main(void)
         cmocka_unit_test(ones_that_die_again_and_again_back_off),
         cmocka_unit_test(one_that_runs_is_parked_again),
         cmocka_unit_test(an_unpark_that_fails_falls_back_to_a_new_one),
+        cmocka_unit_test(a_park_that_fails_for_good_is_the_end_of_it),
         cmocka_unit_test(a_pool_that_does_not_come_back_makes_room),
         cmocka_unit_test(unparks_without_an_answer_are_looked_at),
         cmocka_unit_test(G4_the_kernel_answering_for_a_parked_one_is_no_health),
