@@ -33,6 +33,7 @@ extern const struct as_compute_driver as_compute_libvirt;
 
 static char dir[] = "/tmp/as-libvirt-XXXXXX";
 static char uri[128];
+static const char *at = uri; /* where drivers are opened */
 static bool usable;
 
 /* --- helpers ------------------------------------------------------------------------------------------ */
@@ -69,7 +70,7 @@ static struct driver open_in(int subnet, const char *group, const char *cmdline,
              subnet, subnet, subnet, subnet, subnet, dir, dir, cmdline, dir, more);
     d.state = calloc(1, as_compute_libvirt.state_size);
     if (as_settings_parse(as_compute_libvirt.options, text, &d.settings, &d.err) != AS_OK ||
-        as_compute_libvirt.open(d.state, d.settings, &d.owner, uri, &d.err) != AS_OK)
+        as_compute_libvirt.open(d.state, d.settings, &d.owner, at, &d.err) != AS_OK)
         fail_msg("open: %s", d.err.msg);
     return d;
 }
@@ -293,6 +294,27 @@ static void an_address_is_told_by_the_guest_agent(void **state)
     is_found_by("agent", QUIET " agent", "agent");
 }
 
+static void a_hypervisor_is_reached_by_tls(void **state)
+{
+    (void)state;
+    need_libvirt();
+    char tls[128];
+    size_t n = 9;
+    snprintf(tls, sizeof tls, "qemu+tls://127.0.0.1/system?pkipath=%s/pki", dir);
+    at = tls;
+    struct driver d = open_as("tls", QUIET, BASE);
+    assert_ok(d, list(&d, NULL, &n));
+    assert_int_equal(n, 0);
+    close_driver(&d);
+    snprintf(tls, sizeof tls, "qemu+tls://127.0.0.1/system?pkipath=%s/serial",
+             dir); /* no certificate there */
+    d = open_as("tls", QUIET, BASE);
+    assert_int_not_equal(list(&d, NULL, NULL), AS_OK);
+    assert_non_null(strstr(d.err.msg, "cacert.pem"));
+    close_driver(&d);
+    at = uri;
+}
+
 static void a_guest_that_does_not_listen_is_switched_off(void **state)
 {
     (void)state;
@@ -447,8 +469,9 @@ static int set_up(void **state)
     if (!usable)
         return 0;
     snprintf(uri, sizeof uri, "qemu+unix:///system?socket=%s/run/libvirt-sock", dir);
-    return shell("PATH=$PATH:/sbin:/usr/sbin; ip link set lo up") != 0 || shell(LIB "start %s", dir) != 0 ||
-           shell(LIB "guest %s", dir) != 0 || shell(LIB "base %s >/dev/null", dir) != 0;
+    return shell("PATH=$PATH:/sbin:/usr/sbin; ip link set lo up") != 0 || shell(LIB "tls %s", dir) != 0 ||
+           shell(LIB "start %s", dir) != 0 || shell(LIB "guest %s", dir) != 0 ||
+           shell(LIB "base %s >/dev/null", dir) != 0;
 }
 
 static int test_all(void)
@@ -458,6 +481,7 @@ static int test_all(void)
         cmocka_unit_test(cloud_init_finds_its_seed),
         cmocka_unit_test(an_address_is_found_by_its_lease),
         cmocka_unit_test(an_address_is_told_by_the_guest_agent),
+        cmocka_unit_test(a_hypervisor_is_reached_by_tls),
         cmocka_unit_test(a_guest_that_does_not_listen_is_switched_off),
         cmocka_unit_test(a_killed_or_hung_daemon_is_found_again_with_its_machines),
         cmocka_unit_test(foreign_domains_and_volumes_are_left_alone),

@@ -4,14 +4,15 @@
 #
 #     enter_world "$0"                     first of all, before common.sh: runs the test again in namespaces of its own
 #     need_hypervisors                     skips the whole file where something is missing, and says what
-#     start_world                          guest, hypervisors 1 and 2, HAProxy with a foreign site; foreign machines
+#     start_world N1 N2                    guest, hypervisors 1 and 2 with room for so many machines beside a foreign one,
+#                                          HAProxy with a foreign site
 #     write_conf [NAME=VALUE…]             group `web` on both hypervisors
 #     hv K virsh's words…                  asks hypervisor K
 #     start_hypervisor K · kill_hypervisor K [SIGNAL]      its libvirtd
 #     machines [K]                         names of our machines on K, or on both, sorted
 #     left_over                            what there is of ours beside running machines: disks, addresses
 #
-# Guests of hypervisor K have addresses 10.90.K.x. WEB_VCPUS is how many machines of one vcpu a hypervisor takes.
+# Guests of hypervisor K have addresses 10.90.K.x. The cables are 10.91.K.0/30.
 
 GUEST_MEMORY=96MiB
 CONNECT_TIMEOUT=30s # an emulated guest on a busy machine takes its time
@@ -81,13 +82,13 @@ foreign_untouched() { # K
         [ "$(cat "$WORK/hv$1/pool/autoscale.other.web-00000001.qcow2")" = precious ] && [ -f "$WORK/hv$1/pool/base.qcow2" ]
 }
 
-# Each host takes as many vcpus as were it one of WEB_VCPUS[K] free ones.
+# Both are as large as this machine; what the foreign machines take makes them unequal.
 start_world() { # MACHINES-OF-1 MACHINES-OF-2
     local k cpus
     declare -gA HV_HOLDER=()
     ip link set lo up
     mkdir -p "$WORK/serial"
-    cpus=$(nproc) CAPACITY=8
+    cpus=$(nproc)
     OVERCOMMIT=$(awk -v n="$cpus" 'BEGIN { o = 8 / n; printf "%.4f", o < 0.1 ? 0.1 : o }')
     CAPACITY=$(awk -v n="$cpus" -v o="$OVERCOMMIT" 'BEGIN { printf "%d", n * o + 0.001 }')
     bash "$E2E/lib/libvirtd.sh" guest "$WORK" || bail "no guest can be made"

@@ -7,6 +7,7 @@
 #     libvirtd.sh start DIR       until it answers on DIR/run/libvirt-sock; also starts a killed one again
 #     libvirtd.sh guest DIR       DIR/kernel and DIR/initrd: a guest that serves HTTP on port 8080 within seconds
 #     libvirtd.sh base DIR        DIR/pool with base.qcow2, known to the libvirtd there as pool "pool"
+#     libvirtd.sh tls DIR         before start: it listens on 127.0.0.1 too, for who has the certificates in DIR/pki
 #     libvirtd.sh missing         says what is not installed, and nothing when all is there
 # DIR/pid is the daemon's. Words on the guest's command line: "deaf" to the power button, "mute": serves nothing, "busy":
 # computes, "scribbling": writes to its disk once a second, "agent": has a guest agent.
@@ -23,7 +24,7 @@ kernel_of() { # the newest kernel that has its modules here; one made for virtua
 
 missing() {
     local program
-    for program in libvirtd virsh qemu-system-x86_64 qemu-img dnsmasq busybox cpio modprobe ip iptables unshare; do
+    for program in libvirtd virsh qemu-system-x86_64 qemu-img dnsmasq openssl busybox cpio modprobe ip iptables unshare; do
         command -v "$program" >/dev/null || echo "$program is not installed"
     done
     kernel_of >/dev/null || echo "no kernel with its modules is installed (linux-image-cloud-amd64)"
@@ -31,6 +32,18 @@ missing() {
 
 ask() { # DIR virsh's words…
     timeout 10 virsh -q -c "qemu+unix:///system?socket=$1/run/libvirt-sock" "${@:2}"
+}
+
+certificate() { # DIR NAME: signed by the authority there
+    openssl req -newkey rsa:2048 -nodes -subj "/CN=$2" -keyout "$1/$2key.pem" -out "$1/$2.csr" 2>/dev/null &&
+        openssl x509 -req -in "$1/$2.csr" -CA "$1/cacert.pem" -CAkey "$1/cakey.pem" -CAcreateserial -days 2 \
+            -extfile <(echo subjectAltName=IP:127.0.0.1) -out "$1/$2cert.pem" 2>/dev/null
+}
+
+tls() { # DIR
+    mkdir -p "$1/pki" &&
+        openssl req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=authority -keyout "$1/pki/cakey.pem" \
+            -out "$1/pki/cacert.pem" 2>/dev/null && certificate "$1/pki" server && certificate "$1/pki" client
 }
 
 bind_mounts() { # DIR: once in the caller's mount namespace
@@ -59,8 +72,14 @@ CONF
 unix_sock_dir = "$dir/run"
 auth_unix_rw = "none"
 CONF
+    [ ! -d "$dir/pki" ] || cat >>"$dir/etc/libvirtd.conf" <<CONF
+listen_addr = "127.0.0.1"
+ca_file = "$dir/pki/cacert.pem"
+cert_file = "$dir/pki/servercert.pem"
+key_file = "$dir/pki/serverkey.pem"
+CONF
     rm -f "$dir/run/libvirt-sock"
-    setsid libvirtd -f "$dir/etc/libvirtd.conf" -p "$dir/pid" </dev/null >>"$dir/libvirtd.log" 2>&1 &
+    setsid libvirtd $([ ! -d "$dir/pki" ] || echo --listen) -f "$dir/etc/libvirtd.conf" -p "$dir/pid" </dev/null >>"$dir/libvirtd.log" 2>&1 &
     pid=$!
     until ask "$dir" list >/dev/null 2>&1; do
         if [ $SECONDS -ge $until ] || ! [ -d "/proc/$pid" ]; then
@@ -161,7 +180,7 @@ base() { # DIR
 }
 
 case ${1:-} in
-start | guest | base) [ -n "${2:-}" ] && "$1" "$2" ;;
+start | guest | base | tls) [ -n "${2:-}" ] && "$1" "$2" ;;
 missing) missing ;;
-*) echo "usage: libvirtd.sh start|guest|base DIR | missing" >&2; exit 64 ;;
+*) echo "usage: libvirtd.sh start|guest|base|tls DIR | missing" >&2; exit 64 ;;
 esac
