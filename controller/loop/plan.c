@@ -97,10 +97,18 @@ bool plan_lost(struct planner *p, const struct instance *i)
     return p->now - i->since >= UNKNOWN_COUNTS;
 }
 
-/* Has nobody to wait for it: gone, or about to go and not to be spoken to. */
-static bool pool_off(const struct pool *pool)
+/* Blind for so long that nobody waits for it: when it comes back, its list shows the stale member. */
+static bool pool_lost(struct planner *p, const struct pool *pool)
 {
-    return pool->retired || (pool->leaving && pool_blind(pool));
+    as_time since = pool->failing_since ? pool->failing_since : p->g->engine->started;
+    plan_due(p, since + POOL_LOST);
+    return p->now - since >= POOL_LOST;
+}
+
+/* Has nobody to wait for it: gone, or about to go and not to be spoken to. One list that fails is no outage. */
+static bool pool_off(struct planner *p, const struct pool *pool)
+{
+    return pool->retired || (pool->leaving && pool_blind(pool) && pool_lost(p, pool));
 }
 
 /* --- states --------------------------------------------------------------------------------------- */
@@ -304,7 +312,7 @@ static void plan_draining(struct planner *p, const struct instance *i)
     double held = 0;
     for (size_t k = 0; k < g->pool_count; k++) {
         const struct membership *m = &i->pools[k];
-        if (pool_off(&g->pools[k])) { /* its sessions there end unseen: they have a drain's time */
+        if (pool_off(p, &g->pools[k])) { /* its sessions there end unseen: they have a drain's time */
             quiet = quiet && (g->pools[k].retired || !(m->listed || m->unsure));
             continue;
         }
@@ -331,14 +339,6 @@ static void plan_draining(struct planner *p, const struct instance *i)
         plan_due(p, i->since + g->cfg->balancer.drain);
 }
 
-/* Blind for so long that nobody waits for it: when it comes back, its list shows the stale member. */
-static bool pool_lost(struct planner *p, const struct pool *pool)
-{
-    as_time since = pool->failing_since ? pool->failing_since : p->g->engine->started;
-    plan_due(p, since + POOL_LOST);
-    return p->now - since >= POOL_LOST;
-}
-
 /* No balancer knows it any more. Parked only when each of them said so. */
 static void plan_left(struct planner *p, const struct instance *i, bool proven)
 {
@@ -359,7 +359,7 @@ static void plan_leaving(struct planner *p, const struct instance *i)
     bool out = true, force = i->force || p->now - i->since >= g->cfg->balancer.drain;
     for (size_t k = 0; k < g->pool_count; k++) {
         const struct membership *m = &i->pools[k];
-        if (pool_off(&g->pools[k]))
+        if (pool_off(p, &g->pools[k]))
             continue;
         if (pool_blind(
                 &g->pools[k])) { /* one that works and was never taken out of rotation goes on serving */
@@ -393,7 +393,7 @@ static void plan_parked(struct planner *p, const struct instance *i)
         return;
     for (size_t k = 0; k < g->pool_count; k++) {
         const struct membership *m = &i->pools[k];
-        if (pool_off(&g->pools[k]))
+        if (pool_off(p, &g->pools[k]))
             continue;
         out = out && !pool_blind(&g->pools[k]) && settled(m) && !m->listed;
         if (m->listed && ready_to_call(p, &g->pools[k], m))

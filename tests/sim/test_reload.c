@@ -149,6 +149,32 @@ static void G5_a_dead_balancer_that_is_left_keeps_a_drains_time(void **state)
     kit_end(&k);
 }
 
+/* One that hangs for a moment while it is left goes on sending to whom it was not told of. */
+static void G5_a_balancer_that_is_left_may_hang_for_a_moment(void **state)
+{
+    (void)state;
+    struct kit k = { .load = 60 };
+    kit_start(&k, on_both, &(struct sim_params){ .seed = 81, .session_ms = 2000 });
+    kit_run(&k, 10 * AS_SECOND);
+    k.load = 20;
+    as_time limit = sim_now(k.sim) + 3 * AS_MINUTE;
+    while (in_state(&k, INST_DRAINING) == 0 && sim_now(k.sim) < limit)
+        kit_run(&k, 1);
+    assert_in_range(in_state(&k, INST_DRAINING), 1, 4);
+    sim_hang_host(k.sim, "lb2", true);
+    as_time began = sim_now(k.sim);
+    while (!web(&k)->pools[1].failing_since && sim_now(k.sim) < limit)
+        kit_run(&k, 10);
+    reload(&k, on_lb1);
+    assert_in_range(sim_now(k.sim) - began, 1, 8 * AS_SECOND); /* a drain lasts ten */
+    kit_run(&k, began + 12 * AS_SECOND - sim_now(k.sim));
+    sim_hang_host(k.sim, "lb2", false);
+    kit_run(&k, AS_MINUTE);
+    assert_int_equal(sim_alive(k.sim, "web"), 2);
+    assert_int_equal(sim_seated(k.sim, "lb2"), 0);
+    kit_end(&k);
+}
+
 static void come_and_go(uint64_t seed)
 {
     static const char *const texts[] = { on_lb1, on_lb2, on_both };
@@ -295,6 +321,7 @@ int main(void)
         cmocka_unit_test(a_balancer_that_is_left_does_not_keep_destroyed_ones),
         cmocka_unit_test(a_dead_balancer_can_be_left),
         cmocka_unit_test(G5_a_dead_balancer_that_is_left_keeps_a_drains_time),
+        cmocka_unit_test(G5_a_balancer_that_is_left_may_hang_for_a_moment),
         cmocka_unit_test(an_orphan_that_stays_is_evicted_once_an_interval),
         cmocka_unit_test(a_dead_balancer_does_not_hasten_the_others),
         cmocka_unit_test(balancers_that_come_and_go_keep_nothing_of_ours),
