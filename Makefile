@@ -102,7 +102,7 @@ $(B)/tests/fuzz/fuzz_%: $(B)/tests/fuzz/fuzz_%.o $(B)/tests/fuzz/replay.o $(LIB)
 
 # These speak to libvirt themselves as well, as somebody else, or read what was made.
 $(B)/tests/unit/test_libvirt_seed: LDLIBS += -larchive
-$(B)/tests/unit/test_libvirt_driver $(B)/tests/e2e/test_libvirt_driver: LDLIBS += -lvirt
+$(B)/tests/unit/test_libvirt_driver $(B)/tests/e2e/test_libvirt_driver $(B)/tests/bench/bench_virt: LDLIBS += -lvirt
 
 $(B)/tests/%: $(B)/tests/%.o $(LIB)
 	$(call say,LINK $@)

@@ -251,8 +251,35 @@ static void launch(const struct launch *like, int count, void *(*each)(void *))
     printf("%.1f\n", now_ms() - start);
 }
 
+/* From now until the first 200. Nobody is there at first, so that no attempt may take long. */
+static void serves(const char *address, int port, int seconds)
+{
+    struct sockaddr_in at = tcp_address(address, port);
+    struct timeval patience = { .tv_usec = 200000 };
+    double start = now_ms();
+    char answer[ANSWER_MAX];
+    for (bool served = false; !served; usleep(PAUSE_US)) {
+        int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+        if (fd < 0)
+            die("socket: %s", strerror(errno));
+        setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &patience, sizeof patience); /* of connect as well */
+        setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &(struct timeval){ .tv_sec = 5 }, sizeof patience);
+        served = connect(fd, (struct sockaddr *)&at, sizeof at) == 0 &&
+                 send_text(fd, "GET / HTTP/1.1\r\nHost: bench\r\nConnection: close\r\n\r\n") &&
+                 read_answer(fd, answer) > 0 && strncmp(answer + 8, " 200", 4) == 0;
+        close(fd);
+        if (!served && now_ms() - start > seconds * 1e3)
+            die("%s:%d did not serve within %d s", address, port, seconds);
+    }
+    printf("%.1f\n", now_ms() - start);
+}
+
 int main(int argc, char **argv)
 {
+    if (argc == 5 && strcmp(argv[1], "serves") == 0) {
+        serves(argv[2], number(argv[3], 65535), number(argv[4], 600));
+        return 0;
+    }
     if (argc == 8 && strcmp(argv[1], "react") == 0) {
         struct burst b = { number(argv[4], MANY), number(argv[5], 600000), number(argv[6], MANY),
                            number(argv[7], 600) };
@@ -279,7 +306,8 @@ int main(int argc, char **argv)
     }
     fputs("usage: bench_client react ADDRESS PORT HOLD HOLD_MS NEW SECONDS\n"
           "       bench_client launch SOCKET NAME BODY ADDRESS PORT COUNT SECONDS\n"
-          "       bench_client await ADDRESS PORT COUNT SECONDS\n",
+          "       bench_client await ADDRESS PORT COUNT SECONDS\n"
+          "       bench_client serves ADDRESS PORT SECONDS\n",
           stderr);
     return 2;
 }
