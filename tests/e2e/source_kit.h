@@ -69,12 +69,12 @@ static inline void root_remove(void)
 }
 
 /* Makes a directory for a server, owned by its user when we are root. */
-static inline void place_make(const char *dir, const char *user)
+static inline void place_make(const char *path, const char *user)
 {
     const struct passwd *pw = getpwnam(user);
-    assert_int_equal(mkdir(dir, 0700), 0);
+    assert_int_equal(mkdir(path, 0700), 0);
     if (geteuid() == 0 && pw)
-        assert_int_equal(chown(dir, pw->pw_uid, pw->pw_gid), 0);
+        assert_int_equal(chown(path, pw->pw_uid, pw->pw_gid), 0);
 }
 
 /* As `user` when we are root and there is one; it dies with us. Its output goes to `log`. */

@@ -13,40 +13,21 @@
 #include <libvirt/libvirt.h>
 #include <libvirt/virterror.h>
 #include <pthread.h>
-#include <sched.h>
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mount.h>
-#include <sys/prctl.h>
 #include <sys/socket.h>
-#include <sys/wait.h>
-#include <unistd.h>
 
 #include "autoscale/compute.h"
+#include "libvirt_kit.h"
 
 extern const struct as_compute_driver as_compute_libvirt;
 
-#define LIB   "bash tests/e2e/lib/libvirtd.sh "
 #define QUIET "quiet console=ttyS0"
 
-static char dir[] = "/tmp/as-libvirt-XXXXXX";
-static char uri[128];
 static const char *at = uri; /* where drivers are opened */
-static bool usable;
 
 /* --- helpers ------------------------------------------------------------------------------------------ */
-
-__attribute__((format(printf, 1, 2))) static int shell(const char *fmt, ...)
-{
-    char command[2048];
-    va_list ap;
-    va_start(ap, fmt);
-    vsnprintf(command, sizeof command, fmt, ap);
-    va_end(ap);
-    return system(command);
-}
 
 struct driver {
     void *state;
@@ -180,12 +161,6 @@ static void signal_daemon(int number)
     assert_non_null(fgets(text, sizeof text, f));
     fclose(f);
     assert_int_equal(kill((pid_t)strtol(text, NULL, 10), number), 0);
-}
-
-static void need_libvirt(void)
-{
-    if (!usable)
-        skip();
 }
 
 /* --- tests -------------------------------------------------------------------------------------------- */
@@ -491,49 +466,7 @@ static int test_all(void)
     return cmocka_run_group_tests(tests, set_up, NULL);
 }
 
-/* The exit status of this child; whatever else ends meanwhile is buried, or libvirt would wait for it. */
-static int wait_for_child(pid_t child)
-{
-    int status = 0;
-    pid_t pid = 0;
-    while (pid != child && child > 0)
-        if ((pid = wait(&status)) < 0)
-            return 1;
-    return child > 0 && WIFEXITED(status) ? WEXITSTATUS(status) : 1;
-}
-
-/* The first process of the namespaces: with it everything in them ends. */
-static int run_first(void)
-{
-    if (prctl(PR_SET_PDEATHSIG, SIGKILL) != 0 || mount("none", "/", NULL, MS_REC | MS_PRIVATE, NULL) != 0 ||
-        mount("proc", "/proc", "proc", 0, NULL) != 0)
-        return 1;
-    pid_t pid = fork();
-    return pid == 0 ? test_all() : wait_for_child(pid);
-}
-
-static int run_inside(void)
-{
-    if (prctl(PR_SET_PDEATHSIG, SIGKILL) != 0 || unshare(CLONE_NEWNET | CLONE_NEWNS | CLONE_NEWPID) != 0)
-        return 1;
-    pid_t pid = fork();
-    return pid == 0 ? run_first() : wait_for_child(pid);
-}
-
 int main(void)
 {
-    usable = geteuid() == 0 && system("test -z \"$(" LIB "missing)\"") == 0;
-    if (!usable) {
-        shell("echo \"libvirt is not tested: $([ $(id -u) = 0 ] && " LIB
-              "missing | tr '\\n' ';' || echo needs root)\"");
-        return test_all();
-    }
-    if (!mkdtemp(dir))
-        return 1;
-    pid_t pid = fork();
-    if (pid == 0)
-        return run_inside();
-    int status = wait_for_child(pid);
-    shell("rm -rf %s", dir);
-    return status;
+    return libvirt_kit_main(test_all);
 }

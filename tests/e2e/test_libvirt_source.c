@@ -1,32 +1,15 @@
 /* The libvirt source against a real, private libvirtd with QEMU's emulation and guests that compute, write, answer
  * or do nothing. Everything runs in namespaces of its own, and ends with this process, however it ends. Needs
  * root, libvirt and QEMU; every test is skipped otherwise. Run from the top of the repository. */
-#include <sched.h>
-#include <sys/mount.h>
-
 #include "autoscale/compute.h"
 #include "source_kit.h"
+
+#include "libvirt_kit.h"
 
 extern const struct as_compute_driver as_compute_libvirt;
 extern const struct as_source_driver as_source_libvirt;
 
-#define LIB "bash tests/e2e/lib/libvirtd.sh "
-
-static char dir[] = "/tmp/as-lvsource-XXXXXX";
-static char uri[128];
-static bool usable;
-
 /* --- machines -------------------------------------------------------------------------------------------- */
-
-__attribute__((format(printf, 1, 2))) static int shell(const char *fmt, ...)
-{
-    char command[2048];
-    va_list ap;
-    va_start(ap, fmt);
-    vsnprintf(command, sizeof command, fmt, ap);
-    va_end(ap);
-    return system(command);
-}
 
 struct maker { /* the compute driver, for one kind of machine of one group */
     struct as_owner owner;
@@ -135,18 +118,12 @@ static void assert_missing(const struct probe *p, const char *object, const char
         fail_msg("%s.%s is %g, not missing", object, series, v);
 }
 
-#define NEEDS_LIBVIRT()                                                                                      \
-    do {                                                                                                     \
-        if (!usable)                                                                                         \
-            skip();                                                                                          \
-    } while (0)
-
 /* --- the tests ------------------------------------------------------------------------------------------- */
 
 static void a_busy_and_an_idle_machine_are_told_apart(void **state)
 {
     (void)state;
-    NEEDS_LIBVIRT();
+    need_libvirt();
     struct probe p;
     struct maker *idle = maker_open("test", "web", "mute"), *busy = maker_open("test", "web", "mute busy");
     make(idle, "web-0000001a");
@@ -184,7 +161,7 @@ static void a_busy_and_an_idle_machine_are_told_apart(void **state)
 static void network_and_disk_are_measured(void **state)
 {
     (void)state;
-    NEEDS_LIBVIRT();
+    need_libvirt();
     struct probe p;
     struct maker *m = maker_open("test", "web", "scribbling");
     struct as_instance i = make(m, "web-0000002a");
@@ -207,7 +184,7 @@ static void network_and_disk_are_measured(void **state)
 static void parked_and_foreign_machines_are_not_measured(void **state)
 {
     (void)state;
-    NEEDS_LIBVIRT();
+    need_libvirt();
     struct probe p;
     struct maker *ours = maker_open("test", "web", "mute"), *theirs = maker_open("other", "web", "mute");
     struct as_instance i = make(ours, "web-0000003a");
@@ -233,7 +210,7 @@ static void parked_and_foreign_machines_are_not_measured(void **state)
 static void a_machine_started_anew_has_no_rate_once(void **state)
 {
     (void)state;
-    NEEDS_LIBVIRT();
+    need_libvirt();
     struct probe p;
     struct maker *m = maker_open("test", "web", "mute busy");
     make(m, "web-0000004a");
@@ -257,7 +234,7 @@ static void a_machine_started_anew_has_no_rate_once(void **state)
 static void a_killed_or_hung_daemon_is_found_again(void **state)
 {
     (void)state;
-    NEEDS_LIBVIRT();
+    need_libvirt();
     struct probe p;
     struct maker *m = maker_open("test", "web", "mute");
     make(m, "web-0000005a");
@@ -303,49 +280,7 @@ static int test_all(void)
     return cmocka_run_group_tests(tests, set_up, NULL);
 }
 
-/* The exit status of this child; whatever else ends meanwhile is buried, or libvirt would wait for it. */
-static int wait_for_child(pid_t child)
-{
-    int status = 0;
-    pid_t pid = 0;
-    while (pid != child && child > 0)
-        if ((pid = wait(&status)) < 0)
-            return 1;
-    return child > 0 && WIFEXITED(status) ? WEXITSTATUS(status) : 1;
-}
-
-/* The first process of the namespaces: with it everything in them ends. */
-static int run_first(void)
-{
-    if (prctl(PR_SET_PDEATHSIG, SIGKILL) != 0 || mount("none", "/", NULL, MS_REC | MS_PRIVATE, NULL) != 0 ||
-        mount("proc", "/proc", "proc", 0, NULL) != 0)
-        return 1;
-    pid_t pid = fork();
-    return pid == 0 ? test_all() : wait_for_child(pid);
-}
-
-static int run_inside(void)
-{
-    if (prctl(PR_SET_PDEATHSIG, SIGKILL) != 0 || unshare(CLONE_NEWNET | CLONE_NEWNS | CLONE_NEWPID) != 0)
-        return 1;
-    pid_t pid = fork();
-    return pid == 0 ? run_first() : wait_for_child(pid);
-}
-
 int main(void)
 {
-    usable = geteuid() == 0 && system("test -z \"$(" LIB "missing)\"") == 0;
-    if (!usable) {
-        shell("echo \"libvirt is not tested: $([ $(id -u) = 0 ] && " LIB
-              "missing | tr '\\n' ';' || echo needs root)\"");
-        return test_all();
-    }
-    if (!mkdtemp(dir))
-        return 1;
-    pid_t pid = fork();
-    if (pid == 0)
-        return run_inside();
-    int status = wait_for_child(pid);
-    shell("rm -rf %s", dir);
-    return status;
+    return libvirt_kit_main(test_all);
 }
