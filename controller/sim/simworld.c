@@ -493,9 +493,14 @@ static void deliver(struct simworld *s)
     struct delivery d = pop(s);
     const struct sim_port *port = d.op->port;
     s->now = d.at > s->now ? d.at : s->now;
-    if (port && s->hung[0] && strcmp(port->name, s->hung) == 0)
+    bool hangs = port && s->hung[0] && strcmp(port->name, s->hung) == 0;
+    if (hangs && s->now < d.op->deadline) { /* nobody knows before its time is over */
+        push(s, d.op, d.op->deadline);
+        return;
+    }
+    if (hangs)
         haunt(s, d.op);
-    if (port && s->hung[0] && strcmp(port->name, s->hung) == 0)
+    if (hangs)
         d.op->rc = (enum as_rc)as_fail(&d.op->err, d.op->kind >= OP_FIRST_WRITE ? AS_EUNKNOWN : AS_EAGAIN,
                                        "simulated: it hangs");
     else
