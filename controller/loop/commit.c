@@ -350,12 +350,11 @@ void group_learn(struct group *g)
 
 static int load_leads(struct group *g, struct as_error *err)
 {
-    struct leads *l = &g->lead;
-    int most = sizeof l->s / sizeof *l->s,
-        n = journal_launch_seconds(g->engine->journal, g->cfg->name, l->s, most);
+    double past[sizeof g->lead.s / sizeof *g->lead.s];
+    int n = journal_launch_seconds(g->engine->journal, g->cfg->name, past, sizeof past / sizeof *past);
     char key[AS_NAME_MAX + 16], *value = NULL;
-    l->count = n > 0 ? n : 0;
-    l->next = l->count % most;
+    for (int k = n - 1; k >= 0; k--) /* the oldest first: it is the first to be forgotten */
+        leads_add(&g->lead, past[k]);
     snprintf(key, sizeof key, "unpark-ms/%s", g->cfg->name);
     int rc = journal_get(g->engine->journal, key, &value, err);
     if (rc == AS_OK && value && atoll(value) > 0)

@@ -101,6 +101,7 @@ struct backoff {            /* 5 s doubling to 5 min; after it one probe        
 struct leads {              /* newest measured times from a decision to a serving instance          */
     double s[64];
     int count, next;
+    as_time p95;            /* of these                                                             */
 };
 
 #define HOSTS_MOST 256      /* of a group, since the start                                          */

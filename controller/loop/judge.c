@@ -60,21 +60,11 @@ int group_pending(const struct group *g)
     return pending - (live - g->desired < fresh ? live - g->desired : fresh);
 }
 
-void leads_add(struct leads *l, double seconds)
-{
-    int most = sizeof l->s / sizeof *l->s;
-    l->s[l->next] = seconds;
-    l->next = (l->next + 1) % most;
-    l->count += l->count < most;
-}
-
-/* P95 of what was measured, nearest rank: only the few largest of at most 64 need sorting. */
-static as_time leads_p95(const struct leads *l, as_time none)
+/* Nearest rank: only the few largest of at most 64 need sorting. Done when one is added, not at every decision. */
+static as_time p95_of(const struct leads *l)
 {
     double v[sizeof l->s / sizeof *l->s];
     int n = l->count, above = n - (95 * n + 99) / 100; /* those that took longer */
-    if (n == 0)
-        return none;
     memcpy(v, l->s, (size_t)n * sizeof *v);
     for (int k = 0; k <= above; k++)
         for (int i = k + 1; i < n; i++)
@@ -86,14 +76,23 @@ static as_time leads_p95(const struct leads *l, as_time none)
     return (as_time)(v[above] * 1000.0);
 }
 
+void leads_add(struct leads *l, double seconds)
+{
+    int most = sizeof l->s / sizeof *l->s;
+    l->s[l->next] = seconds;
+    l->next = (l->next + 1) % most;
+    l->count += l->count < most;
+    l->p95 = p95_of(l);
+}
+
 as_time group_lead(const struct group *g)
 {
-    return leads_p95(&g->lead, g->cfg->lead);
+    return g->lead.count ? g->lead.p95 : g->cfg->lead;
 }
 
 as_time group_unpark_lead(const struct group *g)
 {
-    return leads_p95(&g->unpark_lead, group_lead(g));
+    return g->unpark_lead.count ? g->unpark_lead.p95 : group_lead(g);
 }
 
 bool group_observed(const struct group *g)
