@@ -206,7 +206,7 @@ static int libvirt_list(void *self, as_time deadline, struct as_instances *out, 
     if (rc != AS_OK)
         return rc;
     rc = list_all(d, conn, &seen, err);
-    vir.ConnectClose(conn);
+    virlink_put(&d->link, conn);
     for (size_t i = 0; rc == AS_OK && i < seen.count; i++) {
         struct as_instance *to = as_instances_add(out);
         if (!to)
@@ -306,7 +306,7 @@ static int libvirt_destroy(void *self, as_time deadline, const struct as_instanc
     if (rc != AS_OK)
         return rc;
     rc = destroy_found(d, conn, inst->id, deadline, err);
-    vir.ConnectClose(conn);
+    virlink_put(&d->link, conn);
     return rc;
 }
 

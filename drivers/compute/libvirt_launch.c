@@ -168,7 +168,7 @@ int libvirt_create(void *self, as_time deadline, const struct as_launch *launch,
     if (rc != AS_OK)
         return rc;
     rc = create_or_adopt(d, conn, launch, deadline, &made, err);
-    vir.ConnectClose(conn);
+    virlink_put(&d->link, conn);
     if (rc == AS_OK)
         *out = made;
     return rc;

@@ -73,7 +73,7 @@ static int switch_to(struct libvirt *d, as_time deadline, const char *id, switch
         rc = switch_found(d, dom, by, seen, err);
         vir.DomainFree(dom);
     }
-    vir.ConnectClose(conn);
+    virlink_put(&d->link, conn);
     return rc;
 }
 

@@ -210,7 +210,7 @@ static int source_poll(void *self, as_time deadline, struct as_samples *out, str
         l.known = NULL;
     }
     listing_fini(&l);
-    vir.ConnectClose(conn);
+    virlink_put(&s->link, conn);
     return rc;
 }
 

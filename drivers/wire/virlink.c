@@ -116,13 +116,23 @@ static int begin_attempt(struct virlink *l, struct as_error *err)
 
 /* --- the link ------------------------------------------------------------------------------------------- */
 
+/* Called with the lock. False: enough are kept already. */
+static bool keep(struct virlink *l, virConnectPtr conn)
+{
+    if (l->idle_count == VIRLINK_IDLE)
+        return false;
+    l->idle[l->idle_count++] = conn;
+    return true;
+}
+
 /* Called with the lock. Takes what an ended attempt has brought. */
 static int end_attempt(struct virlink *l, struct as_error *err)
 {
     struct virlink_attempt *a = l->attempt;
     l->attempt = NULL;
     l->given_up = 0;
-    l->conn = a->conn;
+    if (a->conn && !keep(l, a->conn))
+        vir.ConnectClose(a->conn);
     int rc = a->conn ? AS_OK : as_fail(err, a->err.rc, "%s", a->err.msg);
     free_attempt(a);
     return rc;
@@ -157,7 +167,7 @@ static int connect_by(struct virlink *l, as_time deadline, struct as_error *err)
         forget_attempt(l);
         l->given_up += l->given_up < GIVEN_UP_MAX;
     }
-    while (!l->conn) {
+    while (l->idle_count == 0) {
         int rc = AS_OK;
         if (!l->attempt)
             rc = begin_attempt(l, err);
@@ -180,11 +190,23 @@ void virlink_fini(struct virlink *l)
 {
     pthread_mutex_lock(&lock);
     forget_attempt(l);
-    virConnectPtr conn = l->conn;
-    l->conn = NULL;
     pthread_mutex_unlock(&lock);
-    if (conn)
-        vir.ConnectClose(conn);
+    while (l->idle_count > 0)
+        vir.ConnectClose(l->idle[--l->idle_count]);
+}
+
+/* Called with the lock. Those that were lost meanwhile; returns how many, for the caller to close without it. */
+static int take_dead(struct virlink *l, virConnectPtr dead[VIRLINK_IDLE])
+{
+    int n = 0, kept = 0;
+    for (int i = 0; i < l->idle_count; i++) {
+        if (vir.ConnectIsAlive(l->idle[i]) == 1)
+            l->idle[kept++] = l->idle[i];
+        else
+            dead[n++] = l->idle[i];
+    }
+    l->idle_count = kept;
+    return n;
 }
 
 int virlink_get(struct virlink *l, as_time deadline, virConnectPtr *out, struct as_error *err)
@@ -195,19 +217,25 @@ int virlink_get(struct virlink *l, as_time deadline, virConnectPtr *out, struct 
     if (rc != AS_OK)
         return rc;
     vir.ResetLastError();
-    virConnectPtr dead = NULL;
+    virConnectPtr dead[VIRLINK_IDLE];
     pthread_mutex_lock(&lock);
-    if (l->conn && vir.ConnectIsAlive(l->conn) != 1) {
-        dead = l->conn;
-        l->conn = NULL;
-    }
+    int n = take_dead(l, dead);
     rc = connect_by(l, deadline, err);
-    if (rc == AS_OK) {
-        vir.ConnectRef(l->conn);
-        *out = l->conn;
-    }
+    if (rc == AS_OK)
+        *out = l->idle[--l->idle_count];
     pthread_mutex_unlock(&lock);
-    if (dead)
-        vir.ConnectClose(dead);
+    while (n > 0)
+        vir.ConnectClose(dead[--n]);
     return rc;
+}
+
+void virlink_put(struct virlink *l, virConnectPtr conn)
+{
+    bool alive = vir.ConnectIsAlive(conn) == 1;
+    pthread_mutex_lock(&lock);
+    bool kept = alive && keep(l, conn);
+    pthread_cond_broadcast(&ended); /* somebody may wait for an attempt */
+    pthread_mutex_unlock(&lock);
+    if (!kept)
+        vir.ConnectClose(conn);
 }

@@ -144,7 +144,7 @@ int main(int argc, char **argv)
         as_compute_libvirt.open(d, settings, &owner, "test:///default", &err) != AS_OK)
         die("open: %s", err.msg);
     virConnectRef(conn);
-    d->link.conn = conn; /* each connection to an inventory is a host of its own */
+    d->link.idle[d->link.idle_count++] = conn; /* each connection to an inventory is a host of its own */
     add_machines(d, machines);
     for (int k = 0; k < rounds; k++) { /* in turns, so that a busy machine slows both */
         driver[k] = look_by_driver(d, machines);

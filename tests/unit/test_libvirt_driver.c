@@ -54,7 +54,7 @@ static int try_open(struct driver *d, const char *at, const char *group, const c
 static void lend(struct driver *d)
 {
     virConnectRef(other);
-    d->self->link.conn = other;
+    d->self->link.idle[d->self->link.idle_count++] = other;
 }
 
 static struct driver open_as(const char *group, const char *text)

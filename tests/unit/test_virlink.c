@@ -51,11 +51,30 @@ static void the_library_is_loaded_when_first_asked_for(void **state)
     virlink_init(&l, "test:///default");
     if (virlink_get(&l, in(30000), &conn, &err) != AS_OK)
         fail_msg("%s", err.msg);
+    assert_string_equal(vir.ConnectGetType(conn), "TEST");
+    virlink_put(&l, conn);
     assert_int_equal(virlink_get(&l, in(30000), &again, &err), AS_OK);
     assert_ptr_equal(conn, again);
-    assert_string_equal(vir.ConnectGetType(conn), "TEST");
-    vir.ConnectClose(conn);
-    vir.ConnectClose(again);
+    virlink_put(&l, again);
+    virlink_fini(&l);
+}
+
+/* Until 10.3 libvirt's client corrupts memory otherwise. */
+static void no_connection_is_lent_to_two(void **state)
+{
+    (void)state;
+    struct virlink l;
+    virConnectPtr conn[VIRLINK_IDLE + 2];
+    struct as_error err;
+    virlink_init(&l, "test:///default");
+    for (int i = 0; i < VIRLINK_IDLE + 2; i++) {
+        assert_int_equal(virlink_get(&l, in(30000), &conn[i], &err), AS_OK);
+        for (int k = 0; k < i; k++)
+            assert_ptr_not_equal(conn[i], conn[k]);
+    }
+    for (int i = 0; i < VIRLINK_IDLE + 2; i++)
+        virlink_put(&l, conn[i]);
+    assert_int_equal(l.idle_count, VIRLINK_IDLE);
     virlink_fini(&l);
 }
 
@@ -172,6 +191,7 @@ int main(int argc, char **argv)
     }
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(the_library_is_loaded_when_first_asked_for),
+        cmocka_unit_test(no_connection_is_lent_to_two),
         cmocka_unit_test(a_library_that_is_none_is_an_error_that_says_what_to_install),
         cmocka_unit_test(a_daemon_that_hangs_costs_no_more_than_the_deadline),
         cmocka_unit_test(a_daemon_that_dies_while_it_is_asked_is_asked_again),
