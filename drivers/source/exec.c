@@ -45,54 +45,6 @@ static const struct as_series_doc series[] = {
 
 /* --- what it prints -------------------------------------------------------------------------------------- */
 
-/* Members of a later line replace those of an earlier one. */
-static bool merge_line(cJSON *all, cJSON *line)
-{
-    while (line->child) {
-        cJSON *member = cJSON_DetachItemViaPointer(line, line->child);
-        cJSON_DeleteItemFromObjectCaseSensitive(all, member->string);
-        if (!cJSON_AddItemToObject(all, member->string, member)) {
-            cJSON_Delete(member);
-            return false;
-        }
-    }
-    return true;
-}
-
-static int read_line(cJSON *all, const char *text, size_t size, struct as_error *err)
-{
-    char *line = strndup(text, size); /* with a NUL behind it */
-    cJSON *root = line ? json_parse(line, size) : NULL;
-    int rc = AS_OK;
-    if (!line)
-        rc = as_fail(err, AS_ENOMEM, "out of memory");
-    else if (!cJSON_IsObject(root))
-        rc = as_fail(err, AS_EPROTO, "the command's output is not JSON, nor a JSON object on each line");
-    else if (!merge_line(all, root))
-        rc = as_fail(err, AS_ENOMEM, "out of memory");
-    cJSON_Delete(root);
-    free(line);
-    return rc;
-}
-
-static int read_lines(const struct subprocess_answer *a, cJSON **out, struct as_error *err)
-{
-    cJSON *all = cJSON_CreateObject();
-    int rc = all ? AS_OK : as_fail(err, AS_ENOMEM, "out of memory");
-    for (const char *at = a->text; rc == AS_OK && at < a->text + a->size;) {
-        const char *end = memchr(at, '\n', (size_t)(a->text + a->size - at));
-        size_t n = end ? (size_t)(end - at) : (size_t)(a->text + a->size - at);
-        if (strspn(at, " \t\r") < n)
-            rc = read_line(all, at, n, err);
-        at += n + 1;
-    }
-    if (rc == AS_OK)
-        *out = all;
-    else
-        cJSON_Delete(all);
-    return rc;
-}
-
 static int read_output(const struct exec *x, const struct subprocess_answer *a, struct as_samples *out,
                        struct as_error *err)
 {
@@ -105,7 +57,7 @@ static int read_output(const struct exec *x, const struct subprocess_answer *a, 
     else if (!many && !json_measure(root, &value))
         rc = as_fail(err, AS_EPROTO, "the command's output is not one number: set values when it is JSON");
     else if (many && !root)
-        rc = read_lines(a, &root, err);
+        rc = json_lines(a->text, a->size, &root, err);
     if (rc == AS_OK)
         rc = many ? json_values_add(x->settings, "values", root, out, err)
                   : as_samples_add(out, "", "value", value, 1, err);

@@ -2,6 +2,7 @@
  * out, and the others are read all the same. */
 #include "json_values.h"
 
+#include <stdlib.h>
 #include <string.h>
 
 #include "../wire/json.h"
@@ -46,5 +47,55 @@ int json_values_add(const struct as_settings *settings, const char *option, cons
         rc = as_samples_add(out, "", JSON_VALUES_MISSING, (double)missing, 1, err);
     if (rc == AS_OK && missing && err)
         *err = first;
+    return rc;
+}
+
+/* --- lines ----------------------------------------------------------------------------------------------- */
+
+/* Members of a later line replace those of an earlier one. */
+static bool merge_line(cJSON *all, cJSON *line)
+{
+    while (line->child) {
+        cJSON *member = cJSON_DetachItemViaPointer(line, line->child);
+        cJSON_DeleteItemFromObjectCaseSensitive(all, member->string);
+        if (!cJSON_AddItemToObject(all, member->string, member)) {
+            cJSON_Delete(member);
+            return false;
+        }
+    }
+    return true;
+}
+
+static int read_line(cJSON *all, const char *text, size_t size, struct as_error *err)
+{
+    char *line = strndup(text, size); /* with a NUL behind it */
+    cJSON *root = line ? json_parse(line, size) : NULL;
+    int rc = AS_OK;
+    if (!line)
+        rc = as_fail(err, AS_ENOMEM, "out of memory");
+    else if (!cJSON_IsObject(root))
+        rc = as_fail(err, AS_EPROTO, "the command's output is not JSON, nor a JSON object on each line");
+    else if (!merge_line(all, root))
+        rc = as_fail(err, AS_ENOMEM, "out of memory");
+    cJSON_Delete(root);
+    free(line);
+    return rc;
+}
+
+int json_lines(const char *text, size_t size, cJSON **out, struct as_error *err)
+{
+    cJSON *all = cJSON_CreateObject();
+    int rc = all ? AS_OK : as_fail(err, AS_ENOMEM, "out of memory");
+    for (const char *at = text; rc == AS_OK && at < text + size;) {
+        const char *end = memchr(at, '\n', (size_t)(text + size - at));
+        size_t n = end ? (size_t)(end - at) : (size_t)(text + size - at);
+        if (strspn(at, " \t\r") < n)
+            rc = read_line(all, at, n, err);
+        at += n + 1;
+    }
+    if (rc == AS_OK)
+        *out = all;
+    else
+        cJSON_Delete(all);
     return rc;
 }

@@ -14,5 +14,8 @@ int json_values_check(const struct as_settings *settings, const char *option, st
  * *err names the first such. */
 int json_values_add(const struct as_settings *settings, const char *option, const cJSON *root,
                     struct as_samples *out, struct as_error *err);
+/* One JSON object of those on the lines of `text`, which has a NUL behind it; of members of the same name the last
+ * counts. Blank lines are skipped, anything else is AS_EPROTO. *out is owned by the caller. */
+int json_lines(const char *text, size_t size, cJSON **out, struct as_error *err);
 
 #endif
