@@ -22,12 +22,16 @@ static const char *span(double seconds, char buf[32])
     return as_time_text((as_time)(seconds * 1000), buf, 32);
 }
 
-/* "FAILING for 12s: text" of a source endpoint, host or balancer. True when it fails. */
+/* "ok", "ok, a series left out for 12s: text" or "FAILING for 12s: text" of a source endpoint, host or balancer. True
+ * when it fails. */
 static bool print_endpoint(const char *kind, const char *name, const cJSON *o)
 {
     char buf[32];
     if (answer_true(o, "ok")) {
         printf("  %-9s %s  ok", kind, name);
+        if (*answer_str(o, "left_out"))
+            printf(", a series left out for %s: %s", span(answer_num(o, "left_out_s"), buf),
+                   answer_str(o, "left_out"));
         return false;
     }
     if (!*answer_str(o, "error")) {

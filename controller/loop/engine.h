@@ -52,6 +52,7 @@ struct feed {               /* one endpoint of a source                         
     bool busy;
     as_time last_ok;        /* 0 never                                                              */
     as_time failing_since;  /* 0: the newest poll was good                                          */
+    as_time partial_since;  /* answers, but for a part that err names; 0: the newest poll was whole  */
     struct as_error err;
     uint64_t polls, failures;
 };
@@ -65,7 +66,11 @@ struct binding {            /* a series some policy reads                       
     char object[AS_NAME_MAX], name[AS_NAME_MAX];
     enum as_merge merge;
     struct as_series *series;
-    struct { double value, weight; as_time at; } *parts; /* newest value of each feed                */
+    struct {
+        double value, weight;
+        as_time at;
+        bool left_out;      /* the newest poll could not tell it, and said why                      */
+    } *parts;               /* newest value of each feed                                            */
     as_time merged_at;      /* when the parts last became a sample                                  */
     int users;              /* inputs that read it, since the newest (re)load                        */
     struct rollup past;
@@ -316,6 +321,8 @@ void observe_group(struct group *g); /* lists and health checks that are due    
 void observe_polled(struct engine *e, struct op *op);
 void observe_probed(struct group *g, struct op *op);
 bool source_failing(const struct source *s);
+/* True when an endpoint of `s` does not answer, or answers that it cannot tell this series now. */
+bool binding_failing(const struct source *s, const struct binding *b);
 void sources_weigh(struct engine *e); /* notes which of them some group's weights go by             */
 bool source_idle(const struct source *s); /* nobody reads it: it is not asked                      */
 /* Adds a value to its minute; true when a minute that is over waits in `closed` for the next commit. `metric` is

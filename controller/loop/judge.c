@@ -119,7 +119,7 @@ const struct pool *group_refused(const struct group *g)
 static bool input_failing(const struct policy_input *in)
 {
     for (int k = 0; k < in->metric_count; k++)
-        if (source_failing(in->owners[k]))
+        if (binding_failing(in->owners[k], in->bound[k]))
             return true;
     return false;
 }

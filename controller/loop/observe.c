@@ -21,6 +21,14 @@ bool source_failing(const struct source *s)
     return false;
 }
 
+bool binding_failing(const struct source *s, const struct binding *b)
+{
+    for (size_t k = 0; k < s->feed_count; k++)
+        if (b->parts[k].left_out)
+            return true;
+    return source_failing(s);
+}
+
 bool source_idle(const struct source *s)
 {
     if (s->retired)
@@ -209,6 +217,7 @@ static void take_samples(struct engine *e, struct source *s, struct feed *f, con
     for (size_t k = 0; k < s->binding_count; k++) {
         struct binding *b = s->bindings[k];
         uint32_t n = *index_slot(&ix, b->object, b->name);
+        b->parts[idx].left_out = n == 0 && op->err.msg[0]; /* its last value is not what it is now */
         if (n == 0)
             continue;
         const struct as_sample *v = &op->samples.items[n - 1];
@@ -220,6 +229,22 @@ static void take_samples(struct engine *e, struct source *s, struct feed *f, con
         take_cpu(e, s, &ix);
     free(ix.slots);
     s->fresh_round = true;
+}
+
+/* A poll that is good but for a part: said once, known since its first. */
+static void feed_part(const struct engine *e, const struct source *s, struct feed *f,
+                      const struct as_error *why)
+{
+    const char *sep = *f->endpoint ? " " : "";
+    char span[32];
+    bool partial = why->msg[0];
+    if (partial && (!f->partial_since || strcmp(f->err.msg, why->msg) != 0))
+        log_warning(s->cfg->name, "source%s%s: %s; its series is left out", sep, f->endpoint, why->msg);
+    if (!partial && f->partial_since)
+        log_info(s->cfg->name, "source%s%s gives all its series again after %s", sep, f->endpoint,
+                 as_time_text(e->now - f->partial_since, span, sizeof span));
+    if (!partial || !f->partial_since)
+        f->partial_since = partial ? e->now : 0;
 }
 
 static void feed_state(struct engine *e, struct source *s, struct feed *f, const struct op *op)
@@ -236,9 +261,7 @@ static void feed_state(struct engine *e, struct source *s, struct feed *f, const
         }
         f->failing_since = 0;
         f->last_ok = e->now;
-        if (op->err.msg[0] && strcmp(f->err.msg, op->err.msg) != 0) /* a part of it failed: said once */
-            log_warning(s->cfg->name, "source%s%s: %s; its series is left out", sep, f->endpoint,
-                        op->err.msg);
+        feed_part(e, s, f, &op->err);
         f->err = op->err;
         return;
     }
@@ -250,6 +273,7 @@ static void feed_state(struct engine *e, struct source *s, struct feed *f, const
     }
     if (!f->failing_since)
         f->failing_since = e->now;
+    f->partial_since = 0;
     f->err = op->err;
     f->err.rc = op->rc;
 }

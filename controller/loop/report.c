@@ -233,6 +233,10 @@ static cJSON *source_json(const struct engine *e, const struct source *s)
         cJSON *fo = cJSON_CreateObject();
         put_str(fo, "endpoint", f->endpoint);
         put_health(fo, e, source_idle(s) ? 0 : f->failing_since, f->last_ok, &f->err);
+        if (f->partial_since && !source_idle(s)) {
+            put_str(fo, "left_out", f->err.msg);
+            put_num(fo, "left_out_s", (double)(e->now - f->partial_since) / 1000.0);
+        }
         put_num(fo, "polls", (double)f->polls);
         put_num(fo, "failures", (double)f->failures);
         cJSON_AddItemToArray(feeds, fo);

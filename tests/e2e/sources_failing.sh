@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # A group whose policies depend on one source of each kind. Each of them is hung (SIGSTOP), killed, replaced by
 # something that answers garbage and started again: meanwhile nothing is scaled in, the other sources go on, status
-# says which one fails and since when, and all is well again without a restart of autoscale.
+# says which one fails and since when, and all is well again without a restart of autoscale. To the probe the failure of
+# what it asks is a measurement: there status says what is left out, and since when.
 # ONLY="redis db" takes these alone.
 . "$(dirname "$0")/lib/common.sh"
 . "$E2E/lib/postgres.sh"
@@ -11,7 +12,7 @@ need_command haproxy socat jq busybox redis-server nginx prometheus mariadbd mar
 [ -x "$AUTOSCALE" ] || bail "$AUTOSCALE is not built"
 CONF=$WORK/autoscale.conf LOG=$WORK/autoscale.log KNOBS=$WORK/knobs
 declare -A PORT PID
-for name in redis nginx prom web lb maria; do PORT[$name]=$(pick_port); done
+for name in redis nginx prom web lb maria shop; do PORT[$name]=$(pick_port); done
 
 # --- the sources: start_NAME, stop_NAME, pids_NAME --------------------------------------------------------
 listening() { # NAME
@@ -57,6 +58,10 @@ start_web() {
     launch web busybox httpd -f -p "127.0.0.1:${PORT[web]}" -h "$KNOBS"
 }
 
+start_shop() { # what the probe asks
+    launch shop busybox httpd -f -p "127.0.0.1:${PORT[shop]}" -h "$KNOBS"
+}
+
 start_lb() {
     cat >"$WORK/haproxy.cfg" <<CFG
 global
@@ -89,7 +94,7 @@ start_maria() {
         --pid-file="$WORK/maria/pid" --port="${PORT[maria]}" --bind-address=127.0.0.1 --innodb-buffer-pool-size=8M \
         --innodb-log-file-size=8M --innodb-flush-log-at-trx-commit=0 --skip-name-resolve || return 1
     wait_for 60 "MariaDB to answer" mariadb --no-defaults -u root -S "$WORK/maria/sock" -e \
-        "create user if not exists watcher identified by 'watcher-secret'; grant process on *.* to watcher"
+        "create user if not exists watcher identified by 'watcher-secret'; grant process, slave monitor on *.* to watcher"
 }
 
 maria_as() { # command…: as the server's user
@@ -157,9 +162,9 @@ end_garbage() { # NAME
 }
 
 # --- autoscale ----------------------------------------------------------------------------------------------
-ALL=(redis nginx prom web lb db maria command)
+ALL=(redis nginx prom web lb db maria shop command)
 declare -A METRIC=([redis]=redis.clients [nginx]=nginx.active [prom]=prom.one [web]=web.load [lb]=lb.web.sessions
-    [db]=db.connections [maria]=maria.connections [command]=command.value)
+    [db]=db.connections [maria]=maria.connections [shop]=shop.latency_ms [command]=command.value)
 
 write_conf() {
     local common='interval = "500ms"; timeout = "4s";' name policies=
@@ -177,6 +182,7 @@ sources = {
   db = { driver = "postgresql"; conninfo = "host=127.0.0.1 port=${PORT[db]} user=watcher dbname=postgres";
          password_file = "$WORK/db.pass"; $common };
   maria = { driver = "mariadb"; address = "127.0.0.1:${PORT[maria]}"; user = "watcher"; password_file = "$WORK/db.pass"; $common };
+  shop = { driver = "probe"; url = "http://127.0.0.1:${PORT[shop]}/load"; $common };
   command = { driver = "exec"; command = [ "$WORK/command" ]; $common };
 };
 groups = {
@@ -214,7 +220,7 @@ is_settled() { # N
 
 is_well() { # NAME
     [ "$(status_json | jq -r --arg s "$1" '.sources[] | select(.name == $s) |
-        (all(.endpoints[]; .ok) and all(.series[]; .state == "fresh"))')" = true ]
+        (all(.endpoints[]; .ok and (has("left_out") | not)) and all(.series[]; .state == "fresh"))')" = true ]
 }
 
 all_well() {
@@ -223,11 +229,11 @@ all_well() {
 }
 
 fails() { # NAME
-    [ -n "$(status_json | jq -r --arg s "$1" '.sources[] | select(.name == $s) | .endpoints[0].error // empty')" ]
+    [ -n "$(status_json | jq -r --arg s "$1" '.sources[] | select(.name == $s) | .endpoints[0] | .error // .left_out // empty')" ]
 }
 
 failing_s() { # NAME
-    status_json | jq -r --arg s "$1" '.sources[] | select(.name == $s) | .endpoints[0].failing_s // -1'
+    status_json | jq -r --arg s "$1" '.sources[] | select(.name == $s) | .endpoints[0] | .failing_s // .left_out_s // -1'
 }
 
 others_fresh() { # NAME
@@ -264,6 +270,10 @@ witness() { # VICTIM: another one, whose polls are the clock
     [ "$1" = web ] && echo command || echo web
 }
 
+failing_status() { # VICTIM
+    [ "$1" = shop ] && echo 0 || echo 2
+}
+
 holds_while_broken() { # VICTIM HOW BROKEN_AT
     local before what=$1_$2 text status clock elapsed since
     clock=$(witness "$1")
@@ -276,8 +286,8 @@ holds_while_broken() { # VICTIM HOW BROKEN_AT
     check "${what}_others_go_on" wait_for 30 "all others to be fresh" others_fresh "$1"
     text=$("$AUTOSCALE" status -c "$CONF" 2>&1)
     status=$?
-    check_equal "${what}_status_is_2" 2 "$status"
-    check_match "${what}_status_names_it" "source $1 \([a-z]+\)[^)]*FAILING[^)]* for [0-9.]+ ?[a-z]+: " "$text"
+    check_equal "${what}_tells_the_exit_status" "$(failing_status "$1")" "$status"
+    check_match "${what}_status_names_it" "source $1 \([a-z]+\)[^)]*(FAILING|left out)[^)]* for [0-9.]+ ?[a-z]+: " "$text"
     since=$(failing_s "$1") elapsed=$(($(now_ms) - $3))
     check "${what}_status_knows_since_when" awk -v s="$since" -v e="$elapsed" 'BEGIN { exit !(s > 0 && s * 1000 <= e) }'
     load 40
