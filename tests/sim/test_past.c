@@ -147,6 +147,17 @@ static void a_plan_is_shown_the_past_too(void **state)
     kit_end(&k);
 }
 
+/* Pruned every hour: what is left is from the last hour, and from the hour since it was last pruned. */
+static void what_is_older_than_the_retention_is_deleted(void **state)
+{
+    (void)state;
+    struct kit k;
+    start(&k, WEB("retention = \"1h\"; ", "learner", "m.load"));
+    kit_run(&k, 4 * AS_HOUR);
+    assert_in_range(rows_of(&k, "m.load"), 55, 125);
+    kit_end(&k);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -154,6 +165,7 @@ int main(void)
         cmocka_unit_test(a_formula_is_learnt_from_after_a_restart),
         cmocka_unit_test(formulas_of_policies_that_do_not_learn_are_not_recorded),
         cmocka_unit_test(a_plan_is_shown_the_past_too),
+        cmocka_unit_test(what_is_older_than_the_retention_is_deleted),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
