@@ -174,13 +174,15 @@ static void no_descriptor_and_no_blocked_signal_is_handed_on(void **state)
     must_create(&d, "web-00000001", NULL);
     pthread_sigmask(SIG_SETMASK, &before, NULL);
     signal(SIGPIPE, SIG_DFL);
-    pid_t pid = (pid_t)record("web-00000001")
-                    .pid; /* read from outside: a shell blocks signals of its own while it forks */
+    /* Read from outside: a shell blocks signals of its own while it forks. 32 and 33 are the C library's, cannot be
+     * reset through it, and come ignored from make, whose posix_spawn does that. */
+    const unsigned long long library = 3ULL << 31;
+    pid_t pid = (pid_t)record("web-00000001").pid;
     for (int fd = 0; fd < 64; fd++)
         if (process_has_fd(pid, fd) != (fd <= 2))
             fail_msg("descriptor %d is %s", fd, fd <= 2 ? "not open" : "handed on");
-    assert_int_equal(process_signal_mask(pid, "SigBlk"), 0);
-    assert_int_equal(process_signal_mask(pid, "SigIgn"), 0);
+    assert_int_equal(process_signal_mask(pid, "SigBlk") & ~library, 0);
+    assert_int_equal(process_signal_mask(pid, "SigIgn") & ~library, 0);
     close(leak);
     must_destroy(&d, "web-00000001");
     close_driver(&d);
