@@ -238,7 +238,7 @@ dockerd_restarts() {
     start_dockerd "$WORK/docker" - --live-restore || return
     check STANDBY_parked_ones_are_found_after_a_restart_of_dockerd wait_warm 1 2
     check_equal STANDBY_a_restart_of_dockerd_loses_none "$before" "$(all_ids)"
-    start_load after 0s:40,900s:40 || return
+    start_load after 0s:50,900s:50 || return
     wait_for 60 "all three of before to serve" served_are $before || return
     stop_load after
     check STANDBY_and_they_come_back_after_it wait_warm 1 2
