@@ -240,7 +240,7 @@ static void print_input(FILE *out, const cJSON *in)
         fprintf(out, "%.6g  %s, %s old%s", answer_num(in, "value"), state,
                 as_time_text((as_time)answer_num(in, "age_ms"), age, sizeof age),
                 answer_true(in, "partial") ? ", partial: an endpoint is missing" : "");
-    fprintf(out, "%s\n", answer_true(in, "source_failing") ? "; its source does not tell it now" : "");
+    fprintf(out, "%s\n", answer_true(in, "source_failing") ? "; its source does not answer or leaves it out" : "");
 }
 
 static void print_proposal(FILE *out, const cJSON *p)
