@@ -1,6 +1,5 @@
 /* Every driver of the program on one page. A new driver is one extern line and one line in its table;
  * nothing else in the program names a driver. */
-#include <string.h>
 
 #include "autoscale/registry.h"
 
@@ -39,27 +38,3 @@ const struct as_balancer_driver *const as_balancer_drivers[] = {
     &as_balancer_nginx,
     NULL,
 };
-
-const struct as_source_driver *as_source_find(const struct as_registry *r, const char *name)
-{
-    for (const struct as_source_driver *const *d = r->sources; *d; d++)
-        if (strcmp((*d)->name, name) == 0)
-            return *d;
-    return NULL;
-}
-
-const struct as_compute_driver *as_compute_find(const struct as_registry *r, const char *name)
-{
-    for (const struct as_compute_driver *const *d = r->computes; *d; d++)
-        if (strcmp((*d)->name, name) == 0)
-            return *d;
-    return NULL;
-}
-
-const struct as_balancer_driver *as_balancer_find(const struct as_registry *r, const char *name)
-{
-    for (const struct as_balancer_driver *const *d = r->balancers; *d; d++)
-        if (strcmp((*d)->name, name) == 0)
-            return *d;
-    return NULL;
-}

@@ -48,14 +48,6 @@ double experts_share(as_time tick, as_time half_life)
     return 1 - exp2(-(double)tick / (double)half_life);
 }
 
-const char *expert_name(enum expert k)
-{
-    static const char *const names[EXPERT_COUNT] = { "last",        "mean of 1m", "mean of 5m",
-                                                     "mean of 15m", "trend",      "long trend",
-                                                     "day",         "week",       "three days" };
-    return names[k];
-}
-
 /* --- the past ----------------------------------------------------------------------------------------------- */
 
 static double sum_until(const struct experts *e, int64_t tick) /* of all ticks up to and with this one */

@@ -49,7 +49,6 @@ struct said *experts_say(struct experts *e, int64_t lead);
 
 double experts_mean(const struct experts *e, as_time span);   /* of the newest ticks, at least one       */
 double experts_highest(const struct experts *e, int64_t ticks); /* of the newest ticks                   */
-const char *expert_name(enum expert k);
 /* Share of weight that one more tick has in a rolling mean of this half-life. */
 double experts_share(as_time tick, as_time half_life);
 

@@ -19,9 +19,6 @@ extern const struct as_compute_driver *const as_compute_drivers[];
 extern const struct as_balancer_driver *const as_balancer_drivers[];
 extern const struct as_policy_type *const as_policy_types[];         /* policies/registry.c         */
 
-const struct as_source_driver *as_source_find(const struct as_registry *r, const char *name);
-const struct as_compute_driver *as_compute_find(const struct as_registry *r, const char *name);
-const struct as_balancer_driver *as_balancer_find(const struct as_registry *r, const char *name);
 const struct as_policy_type *as_policy_find(const struct as_registry *r, const char *name);
 
 #endif
