@@ -9,6 +9,7 @@
 #include "replay_parts.h"
 
 #define START        ((as_time)1000000)
+#define SOME_DAY     (1795000000000 + START) /* in November 2026: when the trace's times are no dates */
 #define DELAY_MOST   1024
 #define UNPARK_TAKES AS_SECOND /* until one that was suspended serves */
 
@@ -35,6 +36,7 @@ struct world_state {
     struct engine *engine;
     struct replay *out;
     as_time now, accounted;
+    int64_t wall; /* at START */
     struct chance chance;
     struct load load;
     struct box *boxes;
@@ -63,6 +65,11 @@ static double boot_time(struct world_state *w)
     if (p->boot_count)
         return p->boots[(size_t)(unit(w) * (double)p->boot_count) % p->boot_count];
     return p->boot_sigma > 0 ? p->boot_s * exp(p->boot_sigma * chance_normal(&w->chance)) : p->boot_s;
+}
+
+static void turn(struct world_state *w)
+{
+    engine_turn(w->engine, w->now, w->wall + w->now - START);
 }
 
 /* --- the tier, step by step ------------------------------------------------------------------------------ */
@@ -327,7 +334,7 @@ static void open_shop(struct world_state *w, struct engine *e, int n)
     w->p = &now;
     e->groups->desired = n;
     for (int k = 0; k < 6; k++) {
-        engine_turn(e, w->now, 1795000000000 + w->now);
+        turn(w);
         while (w->queue && w->queue->at <= w->now) {
             struct due *d = w->queue;
             w->queue = d->next;
@@ -363,7 +370,7 @@ static void run(struct world_state *w, struct engine *e, as_time end)
             finish_launch(w, d->op);
             free(d);
         }
-        engine_turn(e, w->now, 1795000000000 + w->now);
+        turn(w);
         watch(w, g);
     }
 }
@@ -402,6 +409,7 @@ int replay_run(struct cfg_hold *hold, const struct replay_params *p, struct repl
                                .out = out,
                                .now = START,
                                .accounted = START,
+                               .wall = trace_wall(p->trace) ? trace_wall(p->trace) : SOME_DAY,
                                .chance = chance_new(p->seed, 0),
                                .sample_every = steps / REPLAY_SAMPLES + 1 };
     tier_init(&out->tier, &p->tier);
@@ -416,7 +424,7 @@ int replay_run(struct cfg_hold *hold, const struct replay_params *p, struct repl
                            .random = random_u32 };
     int rc = journal_open(NULL, c->name, JOURNAL_MEMORY, &j, err);
     if (rc == AS_OK)
-        rc = engine_new(&world, hold, j, START, 1795000000000 + START, &e, err);
+        rc = engine_new(&world, hold, j, START, w->wall, &e, err);
     if (rc == AS_OK) {
         w->engine = e;
         rc = check_series(e, p, err);

@@ -1,6 +1,7 @@
 /* replay: a recorded load through the daemon's own decisions, plans and lifecycle under a virtual clock. The world
  * around them is simulated: instances boot, fail and die, metrics arrive late or not at all, the tier is a
- * queue, the database has so many connections. Seeded: the same seed gives the same run, bit for bit. */
+ * queue, the database has so many connections. The calendar is the trace's, where its times are dates, so that
+ * schedules and seasons meet the load they met then. Seeded: the same seed gives the same run, bit for bit. */
 #ifndef SIM_REPLAY_H
 #define SIM_REPLAY_H
 

@@ -4,8 +4,12 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #include "trace.h"
+
+#define MILLISECONDS_FROM 1e11 /* as seconds: the year 5138 */
+#define CALENDAR_FROM     1e8  /* 1973; three years of counting from 0 */
 
 struct row {
     double at, rate;
@@ -16,17 +20,66 @@ struct rows {
     size_t count, cap;
 };
 
-static bool number(const char **at, const char *end, double *out)
+/* The next field, without quotes and blanks around it; false when there is none or it is too long for one. */
+static bool field(const char **at, const char *end, char text[64])
 {
-    char text[64], *stop;
     size_t n = 0;
-    while (*at < end && **at != ',' && n + 1 < sizeof text)
+    while (*at < end && (**at == ' ' || **at == '\t'))
+        ++*at;
+    bool quoted = *at < end && **at == '"';
+    *at += quoted;
+    while (*at < end && **at != (quoted ? '"' : ',') && n + 1 < 64)
         text[n++] = *(*at)++;
-    text[n] = '\0';
+    if (quoted && (*at == end || *(*at)++ != '"'))
+        return false;
+    while (quoted && *at < end && (**at == ' ' || **at == '\t'))
+        ++*at;
     while (n && (text[n - 1] == ' ' || text[n - 1] == '\r' || text[n - 1] == '\t'))
-        text[--n] = '\0';
+        n--;
+    text[n] = '\0';
+    return n > 0 && (*at == end || **at == ',');
+}
+
+static bool number(const char *text, double *out)
+{
+    char *stop;
     *out = strtod(text, &stop);
-    return n > 0 && *stop == '\0' && isfinite(*out) && (*at == end || **at == ',');
+    return *stop == '\0' && isfinite(*out);
+}
+
+static bool zone(const char *at, long *east)
+{
+    int h, m, used = 0;
+    *east = 0;
+    if (*at == '\0' || strcmp(at, "Z") == 0)
+        return true;
+    if ((*at != '+' && *at != '-') ||
+        (sscanf(at + 1, "%2d:%2d%n", &h, &m, &used) != 2 && sscanf(at + 1, "%2d%2d%n", &h, &m, &used) != 2))
+        return false;
+    *east = (*at == '-' ? -60L : 60L) * (h * 60 + m);
+    return at[1 + used] == '\0' && h >= 0 && h <= 14 && m >= 0 && m < 60;
+}
+
+/* Seconds, milliseconds since 1970 (what a dashboard exports), or a date: "2026-11-27T20:00:00Z",
+ * "2026-11-27 20:00:00.5+01:00"; one without a zone is taken as UTC. */
+static bool stamp(const char *text, double *out)
+{
+    if (number(text, out)) {
+        if (fabs(*out) >= MILLISECONDS_FROM)
+            *out /= 1000;
+        return fabs(*out) <= 1e12;
+    }
+    struct tm tm = { 0 };
+    char *at = strptime(text, "%Y-%m-%d", &tm), *stop;
+    at = at && (*at == 'T' || *at == ' ') ? strptime(at + 1, "%H:%M", &tm) : NULL;
+    if (at && *at == ':')
+        at = strptime(at + 1, "%S", &tm);
+    double part = at && *at == '.' ? strtod(at, &stop) : 0;
+    long east;
+    if (!at || !zone(*at == '.' ? stop : at, &east) || part >= 1)
+        return false;
+    *out = (double)(timegm(&tm) - east) + part;
+    return true;
 }
 
 static int push(struct rows *r, struct row row, struct as_error *err)
@@ -54,9 +107,10 @@ static int read_line(struct rows *r, const char *name, const char *line, const c
         end--;
     if (end == line || *line == '#')
         return AS_OK;
-    bool ok = number(&at, end, &row.at) && at < end && *at == ',';
+    char text[64];
+    bool ok = field(&at, end, text) && stamp(text, &row.at) && at < end && *at == ',';
     at += ok;
-    ok = ok && number(&at, end, &row.rate) && row.rate >= 0 && row.at >= -1e12 && row.at <= 1e12;
+    ok = ok && field(&at, end, text) && number(text, &row.rate) && row.rate >= 0;
     if (!ok && number_of == 1)
         return AS_OK; /* the header */
     if (!ok) {
@@ -66,8 +120,9 @@ static int read_line(struct rows *r, const char *name, const char *line, const c
             shown[k] = line[k] >= ' ' && line[k] < 127 ? line[k] : '?';
         shown[n] = '\0';
         return as_fail(err, AS_EINVAL,
-                       "%s:%d: \"%s\" is no sample: write seconds,rate with a rate of 0 or more", name,
-                       number_of, shown);
+                       "%s:%d: \"%s\" is no sample: write time,rate, the time in seconds or as "
+                       "2026-11-27T20:00:00Z, the rate 0 or more",
+                       name, number_of, shown);
     }
     if (r->count && row.at <= r->items[r->count - 1].at) {
         t->dropped++;
@@ -202,6 +257,11 @@ int trace_cut(struct trace *t, double from, double span, struct as_error *err)
     t->count = want;
     t->first_s += (double)first * t->step_s;
     return AS_OK;
+}
+
+int64_t trace_wall(const struct trace *t)
+{
+    return t->first_s >= CALENDAR_FROM ? (int64_t)(t->first_s * 1000) : 0;
 }
 
 double trace_peak(const struct trace *t)

@@ -1,10 +1,12 @@
-/* A recorded load: CSV lines "seconds,rate" with an optional header. The step is the commonest difference of
+/* A recorded load: CSV lines "time,rate" with an optional header, the
+ * time in seconds, in milliseconds since 1970, or as a date and time (UTC where no zone is given). The step is the commonest difference of
  * time stamps; where samples are missing the last value is held. */
 #ifndef SIM_TRACE_H
 #define SIM_TRACE_H
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 
 #include "autoscale/error.h"
 #include "autoscale/time.h"
@@ -31,6 +33,8 @@ void trace_fini(struct trace *t);
  * fewer than two steps are left. */
 int trace_cut(struct trace *t, double from, double span, struct as_error *err);
 
+/* Milliseconds since 1970 of the first sample; 0 when the times count from somewhere else. */
+int64_t trace_wall(const struct trace *t);
 double trace_peak(const struct trace *t);
 
 enum trace_between { TRACE_STRAIGHT, TRACE_HELD }; /* what the load does between two samples              */

@@ -73,6 +73,46 @@ static void the_same_seed_is_the_same_run(void **state)
     cfg_hold_put(hold);
 }
 
+static double most(const struct replay *r, double from_s, double to_s)
+{
+    double n = 0;
+    for (size_t i = (size_t)(from_s / r->step_s); i < r->count && (double)i * r->step_s < to_s; i++)
+        n = fmax(n, r->supply[i]);
+    return n;
+}
+
+static void a_schedule_meets_the_day_of_the_trace(void **state)
+{
+    static const char sale[] =
+        "controller = { interval = \"5s\"; };\n"
+        "sources = { lb = { driver = \"sim\"; max_age = \"30s\"; }; };\n"
+        "groups = { web = { min = 1; max = 30; policies = [ \"load\", \"sale\" ];\n"
+        "  compute = { driver = \"sim\"; hosts = [ \"a\" ]; };\n"
+        "  scale_in = { window = \"2m\"; }; }; };\n"
+        "policies = { load = { type = \"target\"; metric = \"lb.load\"; per_instance = 70.0; };\n"
+        "  sale = { type = \"floor\"; count = 9; start = \"2025-11-28 20:00\"; duration = \"1h\";\n"
+        "           timezone = \"Europe/Berlin\"; }; };\n";
+    static const char day[] = "2025-11-28T18:00:00Z,40\n2025-11-28T18:30:00Z,40\n2025-11-28T19:00:00Z,40\n"
+                              "2025-11-28T19:30:00Z,40\n2025-11-28T20:00:00Z,40\n2025-11-28T20:30:00Z,40\n";
+    struct kit k = { 0 };
+    struct trace t;
+    struct replay r;
+    (void)state;
+    log_set_level(LOG_LEVEL_ERROR);
+    struct cfg_hold *hold = kit_config(&k, sale);
+    assert_true(replay_prepare((struct cfg *)cfg_of(hold), NULL));
+    assert_int_equal(trace_parse("t", day, sizeof day - 1, &t, NULL), AS_OK);
+    struct replay_params p = usual(&t, 1);
+    p.boot_s = 25; /* the first guess of the lead is 30 s */
+    assert_int_equal(replay_run(hold, &p, &r, NULL), AS_OK);
+    assert_true(most(&r, 60, 3600 - 300) < 2);    /* an hour before it */
+    assert_true(most(&r, 3600 - 10, 3600) > 8.9); /* ready at 20:00 in Berlin */
+    assert_true(most(&r, 7200 + 600, 9000) < 2);  /* and gone after it */
+    replay_fini(&r);
+    trace_fini(&t);
+    cfg_hold_put(hold);
+}
+
 static void twenty_seeds_of_failures_keep_the_guarantees(void **state)
 {
     (void)state;
@@ -210,6 +250,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(the_same_seed_is_the_same_run),
+        cmocka_unit_test(a_schedule_meets_the_day_of_the_trace),
         cmocka_unit_test(twenty_seeds_of_failures_keep_the_guarantees),
         cmocka_unit_test(the_oracle_misses_nothing_and_costs_less_than_the_peak),
         cmocka_unit_test(a_longer_boot_never_helps),

@@ -3,6 +3,7 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <string.h>
 
 #include <cmocka.h>
@@ -45,10 +46,14 @@ static void between_samples_straight_or_held(void **state)
 static void what_is_no_sample_is_named_with_its_line(void **state)
 {
     static const char *const cases[][2] = {
-        { "0,1\n60,x\n", "t.csv:2: \"60,x\" is no sample: write seconds,rate with a rate of 0 or more" },
-        { "0,1\n60,-1\n", "t.csv:2: \"60,-1\" is no sample: write seconds,rate with a rate of 0 or more" },
-        { "0,1\n60,1,2\n120", "t.csv:3: \"120\" is no sample: write seconds,rate with a rate of 0 or more" },
-        { "0,1\n60,nan\n", "t.csv:2: \"60,nan\" is no sample: write seconds,rate with a rate of 0 or more" },
+        { "0,1\n60,x\n", "t.csv:2: \"60,x\" is no sample: write time,rate, the time in seconds or as "
+                         "2026-11-27T20:00:00Z, the rate 0 or more" },
+        { "0,1\n60,-1\n", "t.csv:2: \"60,-1\" is no sample: write time,rate, the time in seconds or as "
+                          "2026-11-27T20:00:00Z, the rate 0 or more" },
+        { "0,1\n60,1,2\n120", "t.csv:3: \"120\" is no sample: write time,rate, the time in seconds or as "
+                              "2026-11-27T20:00:00Z, the rate 0 or more" },
+        { "0,1\n60,nan\n", "t.csv:2: \"60,nan\" is no sample: write time,rate, the time in seconds or as "
+                           "2026-11-27T20:00:00Z, the rate 0 or more" },
         { "time,rate\n0,1\n", "t.csv: a trace needs at least two samples" },
         { "", "t.csv: a trace needs at least two samples" },
     };
@@ -75,6 +80,57 @@ static void a_part_is_cut_out(void **state)
     trace_fini(&t);
 }
 
+static void times_are_seconds_milliseconds_or_dates(void **state)
+{
+    static const char *const same[] = {
+        "1795809600,1\n1795809660,2\n1795809720,3\n",
+        "1795809600000,1\n1795809660000,2\n1795809720000,3\n",
+        "\"Time\",\"req/s\"\n\"2026-11-27 20:00:00\",\"1\"\n\"2026-11-27 20:01:00\" , 2\n\"2026-11-27 "
+        "20:02\",3\r\n",
+        "2026-11-27T20:00:00Z,1\n2026-11-27T20:01:00.000Z,2\n2026-11-27T20:02:00Z,3\n",
+        "2026-11-27T21:00:00+01:00,1\n2026-11-27T21:01:00+0100,2\n2026-11-27T15:02-05:00,3\n",
+    };
+    (void)state;
+    for (size_t k = 0; k < sizeof same / sizeof *same; k++) {
+        struct trace t = parsed(same[k]);
+        assert_int_equal(t.count, 3);
+        assert_int_equal((long)t.first_s, 1795809600);
+        assert_int_equal((long)t.step_s, 60);
+        assert_true(t.rate[2] > 2.9);
+        trace_fini(&t);
+    }
+    struct trace t = parsed("2026-11-27T20:00:00.25Z,1\n2026-11-27T20:00:00.75Z,2\n");
+    assert_true(t.step_s > 0.49 && t.step_s < 0.51);
+    trace_fini(&t);
+}
+
+static void broken_dates_and_quotes_are_no_samples(void **state)
+{
+    static const char *const odd[] = {
+        "2026-11-27,1",
+        "2026-11-27T20,1",
+        "2026-13-27T20:00,1",
+        "2026-11-27T20:00X,1",
+        "2026-11-27T20:00+1,1",
+        "2026-11-27T20:00+99:00,1",
+        "2026-11-27T20:00:00.,1",
+        "\"2026-11-27T20:00,1",
+        "\"60\"0,1",
+        "\"\",1",
+        "60,\"2",
+        "0x1p9999,1",
+    };
+    (void)state;
+    for (size_t k = 0; k < sizeof odd / sizeof *odd; k++) {
+        char text[128];
+        struct as_error err = { 0 };
+        struct trace t;
+        snprintf(text, sizeof text, "0,1\n%s\n", odd[k]);
+        assert_int_equal(trace_parse("t.csv", text, strlen(text), &t, &err), AS_EINVAL);
+        assert_non_null(strstr(err.msg, "t.csv:2: "));
+    }
+}
+
 static void doubled_stamps_are_dropped(void **state)
 {
     (void)state;
@@ -91,6 +147,8 @@ int main(void)
         cmocka_unit_test(between_samples_straight_or_held),
         cmocka_unit_test(what_is_no_sample_is_named_with_its_line),
         cmocka_unit_test(a_part_is_cut_out),
+        cmocka_unit_test(times_are_seconds_milliseconds_or_dates),
+        cmocka_unit_test(broken_dates_and_quotes_are_no_samples),
         cmocka_unit_test(doubled_stamps_are_dropped),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
