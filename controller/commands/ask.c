@@ -29,15 +29,11 @@ static int take_limit(struct ask *a, const char *text)
 }
 
 static const struct option options[] = {
-    { "config", required_argument, NULL, 'c' },
-    { "socket", required_argument, NULL, 'S' },
-    { "json", no_argument, NULL, 'j' },
-    { "since", required_argument, NULL, 's' },
-    { "at", required_argument, NULL, 'a' },
-    { "group", required_argument, NULL, 'g' },
-    { "limit", required_argument, NULL, 'n' },
-    { "help", no_argument, NULL, 'h' },
-    { 0 },
+    { "config", required_argument, NULL, 'c' }, { "socket", required_argument, NULL, 'S' },
+    { "json", no_argument, NULL, 'j' },         { "since", required_argument, NULL, 's' },
+    { "at", required_argument, NULL, 'a' },     { "group", required_argument, NULL, 'g' },
+    { "limit", required_argument, NULL, 'n' },  { "metric", required_argument, NULL, 'm' },
+    { "help", no_argument, NULL, 'h' },         { 0 },
 };
 
 static int not_here(const struct ask *a, int opt)
@@ -70,6 +66,8 @@ static int one_option(struct ask *a, int opt)
         a->at = optarg;
     else if (opt == 'g')
         a->group = optarg;
+    else if (opt == 'm')
+        a->metric = optarg;
     else
         return take_limit(a, optarg);
     return -1;
@@ -129,15 +127,17 @@ struct journal *ask_journal(const struct ask *a)
     struct cfg_problems problems = { 0 };
     struct journal *j = NULL;
     struct as_error err = { 0 };
+    char text[700];
+    const char *why = *a->path ? "no daemon answers, and " : ""; /* then the problems were printed, too */
     int rc = config_load(a->config, &tables_registry, &c, &problems);
-    config_problems_fini(&problems); /* printed when the socket was looked for */
+    for (size_t k = 0; k < problems.count && !*why; k++)
+        fprintf(stderr, "%s\n", config_problem_text(&problems.items[k], text, sizeof text));
+    config_problems_fini(&problems);
     if (rc != AS_OK)
-        fprintf(stderr,
-                "autoscale %s: no daemon answers, and the journal's path stands in the configuration\n",
-                a->command);
+        fprintf(stderr, "autoscale %s: %sthe journal's path stands in the configuration\n", a->command, why);
     else if (access(c->state, F_OK) != 0)
-        fprintf(stderr, "autoscale %s: no daemon answers, and the journal %s cannot be reached: %s\n",
-                a->command, c->state, strerror(errno));
+        fprintf(stderr, "autoscale %s: %sthe journal %s cannot be reached: %s\n", a->command, why, c->state,
+                strerror(errno));
     else if (journal_open(c->state, c->name, JOURNAL_READ, &j, &err) != AS_OK)
         fprintf(stderr, "autoscale %s: %s\n", a->command, err.msg);
     config_free(c);
@@ -240,7 +240,8 @@ static void print_input(FILE *out, const cJSON *in)
         fprintf(out, "%.6g  %s, %s old%s", answer_num(in, "value"), state,
                 as_time_text((as_time)answer_num(in, "age_ms"), age, sizeof age),
                 answer_true(in, "partial") ? ", partial: an endpoint is missing" : "");
-    fprintf(out, "%s\n", answer_true(in, "source_failing") ? "; its source does not answer or leaves it out" : "");
+    fprintf(out, "%s\n",
+            answer_true(in, "source_failing") ? "; its source does not answer or leaves it out" : "");
 }
 
 static void print_proposal(FILE *out, const cJSON *p)

@@ -10,14 +10,14 @@
 struct ask {
     const char *command;         /* its name, for messages */
     const char *usage;           /* printed by -h */
-    const char *extra;           /* which of "sagn" it takes: since, at, group, limit */
+    const char *extra;           /* which of "sagnm" it takes: since, at, group, limit, metric */
     int operands_most;
     const char *config, *socket; /* --socket overrides what the configuration says */
     bool json;
     const char *operand;
     char path[256];              /* the socket, once it was looked for */
     /* options some commands take; NULL or 0 when not given */
-    const char *since, *at, *group;
+    const char *since, *at, *group, *metric;
     int limit;
 };
 
@@ -31,7 +31,8 @@ bool ask_listens(struct ask *a);
 /* Asks the daemon. NULL with the reason printed, also for an answer that says "error". With --json the answer is
  * printed as it is and *printed set. */
 cJSON *ask_daemon(struct ask *a, const char *method, const char *path, bool *printed);
-/* Without a daemon: the configuration's journal, to be read. NULL with the reason printed. */
+/* The configuration's journal, to be read: without a daemon, or for what is too much to ask it for. NULL with the
+ * reason printed. */
 struct journal *ask_journal(const struct ask *a);
 
 /* "10m", "2h" (ago), "2026-11-27T20:00:00Z" or "2026-11-27 20:00" (local) as wall ms; -1, and said why. */

@@ -1,6 +1,7 @@
 /* autoscale history: what happened, from the running daemon, or from the journal when none runs. */
 #include <inttypes.h>
 #include <stdio.h>
+#include <time.h>
 
 #include "../runtime/history.h"
 #include "ask.h"
@@ -9,6 +10,7 @@
 
 static const char usage[] =
     "usage: autoscale history [-g GROUP] [--since TIME] [-n COUNT] [-c FILE | --socket PATH] [--json]\n"
+    "       autoscale history --metric NAME [--since TIME] [-c FILE]\n"
     "\n"
     "Shows what happened, oldest first: sizes, instances' lives, failures, reloads, starts and stops.\n"
     "Without a running daemon the journal is read.\n"
@@ -20,6 +22,9 @@ static const char usage[] =
     "  -c, --config FILE  configuration (default " COMMANDS_CONFIG_FILE ")\n"
     "      --socket PATH  the daemon's socket\n"
     "      --json         complete, with decisions and their inputs\n"
+    "      --metric NAME  instead: what was measured, its mean by the minute, as CSV from the journal; a "
+    "trace for\n"
+    "                     `autoscale simulate`\n"
     "  -h, --help         this text\n"
     "\n"
     "Exit status: 0, 1 when there is nothing to ask.\n";
@@ -50,9 +55,48 @@ static cJSON *read_journal(const struct ask *a, int64_t since)
     return h;
 }
 
+static int print_sample(void *arg, const struct journal_sample *s)
+{
+    time_t at = (time_t)(s->wall / 1000);
+    struct tm tm;
+    char text[32];
+    if (!*(bool *)arg)
+        printf("time,%s\n", s->metric);
+    *(bool *)arg = true;
+    gmtime_r(&at, &tm);
+    strftime(text, sizeof text, "%Y-%m-%dT%H:%M:%SZ", &tm);
+    return printf("%s,%.10g\n", text, s->mean) < 0; /* nobody reads on */
+}
+
+static int say_metric(void *arg, const char *name)
+{
+    int *n = arg;
+    fprintf(stderr, "%s%s", ++*n == 1 ? "; it has " : ", ", name);
+    return 0;
+}
+
+/* Months of minutes: from the journal itself, whether a daemon writes to it or not. */
+static int print_samples(const struct ask *a, int64_t since)
+{
+    struct as_error err = { 0 };
+    struct journal *j = ask_journal(a);
+    bool any = false;
+    int n = 0, rc = j ? journal_each_sample(j, a->metric, since, print_sample, &any, &err) : AS_OK;
+    if (rc != AS_OK)
+        fprintf(stderr, "autoscale history: %s\n", err.msg);
+    if (j && rc == AS_OK && !any) {
+        fprintf(stderr, "autoscale history: nothing is recorded of %s%s", a->metric,
+                a->since ? " since then" : "");
+        journal_each_metric(j, say_metric, &n, NULL);
+        fputc('\n', stderr);
+    }
+    journal_close(j);
+    return any && rc == AS_OK && fflush(stdout) == 0 ? 0 : 1;
+}
+
 int command_history(int argc, char **argv)
 {
-    struct ask a = { .command = "history", .usage = usage, .extra = "sgn", .limit = 50 };
+    struct ask a = { .command = "history", .usage = usage, .extra = "sgnm", .limit = 50 };
     char path[256];
     bool printed = false;
     int64_t since = 0;
@@ -61,6 +105,11 @@ int command_history(int argc, char **argv)
         return rc;
     if (a.since && (since = ask_time(&a, a.since)) < 0)
         return 1;
+    if (a.metric && (a.json || a.group))
+        return usage_wrong(a.command,
+                           "--metric prints CSV of the whole platform: without --json and --group");
+    if (a.metric)
+        return print_samples(&a, since);
     snprintf(path, sizeof path, "/history?group=%.100s&since=%" PRId64 "&limit=%d", a.group ? a.group : "",
              since, a.limit);
     bool live = a.socket || ask_listens(&a);

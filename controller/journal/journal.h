@@ -84,6 +84,9 @@ struct journal_sample {
 int journal_put_sample(struct journal *j, const struct journal_sample *s, struct as_error *err);
 int journal_each_sample(struct journal *j, const char *metric, int64_t since,
                         int (*cb)(void *arg, const struct journal_sample *), void *arg, struct as_error *err);
+/* The names of all that have samples, sorted. */
+int journal_each_metric(struct journal *j, int (*cb)(void *arg, const char *metric), void *arg,
+                        struct as_error *err);
 
 /* Seconds from WANTED to SERVING of the newest `max` launches of a group, newest first; returns how many. */
 int journal_launch_seconds(struct journal *j, const char *group, double *out, int max);

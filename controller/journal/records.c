@@ -414,6 +414,23 @@ int journal_each_sample(struct journal *j, const char *metric, int64_t since,
     return walk(j, &r, err, "ti", metric, since);
 }
 
+static int metric_row(const struct reader *r, sqlite3_stmt *s)
+{
+    return ((int (*)(void *, const char *))r->cb)(r->arg, text_at(s, 0));
+}
+
+int journal_each_metric(struct journal *j, int (*cb)(void *arg, const char *metric), void *arg,
+                        struct as_error *err)
+{
+    const struct reader r = {
+        .sql = "SELECT name FROM metric WHERE id IN (SELECT metric FROM sample) ORDER BY name",
+        .row = metric_row,
+        .cb = (void (*)(void))cb,
+        .arg = arg
+    };
+    return walk(j, &r, err, "");
+}
+
 /* --- values, retention --------------------------------------------------------------------------- */
 
 int journal_set(struct journal *j, const char *key, const char *value, struct as_error *err)
