@@ -47,25 +47,6 @@ double as_queue_tail(const struct as_queue *q, int workers, enum as_queue_time o
     return tail_from(q, workers, as_erlang_c(q->rate * q->service, workers), of, t);
 }
 
-double as_queue_quantile(const struct as_queue *q, int workers, enum as_queue_time of, double p)
-{
-    double wait = as_erlang_c(q->rate * q->service, workers), low = 0, high = q->service;
-    if (q->rate * q->service >= workers)
-        return INFINITY;
-    if (tail_from(q, workers, wait, of, 0) <= 1 - p)
-        return 0;
-    while (tail_from(q, workers, wait, of, high) > 1 - p)
-        high *= 2;
-    for (int k = 0; k < 60; k++) {
-        double middle = (low + high) / 2;
-        if (tail_from(q, workers, wait, of, middle) > 1 - p)
-            low = middle;
-        else
-            high = middle;
-    }
-    return high;
-}
-
 int as_queue_feasible(const struct as_queue *q, enum as_queue_time of, double t, double miss)
 {
     return of == AS_QUEUE_WAIT || exp(-t / q->service) <= miss;
@@ -84,20 +65,4 @@ int as_queue_workers(const struct as_queue *q, enum as_queue_time of, double t, 
             return n;
     }
     return -1;
-}
-
-double as_queue_most(const struct as_queue *q, int workers, enum as_queue_time of, double t, double miss)
-{
-    struct as_queue at = *q;
-    double low = 0, high = workers / q->service;
-    if (!as_queue_feasible(q, of, t, miss))
-        return 0;
-    for (int k = 0; k < 40; k++) {
-        at.rate = (low + high) / 2;
-        if (as_queue_tail(&at, workers, of, t) <= miss)
-            low = at.rate;
-        else
-            high = at.rate;
-    }
-    return low;
 }

@@ -22,13 +22,9 @@ double as_response_tail(double wait, double theta, double mu, double t);
 
 /* P(time > t) with so many workers; 1 when they cannot carry the load. */
 double as_queue_tail(const struct as_queue *q, int workers, enum as_queue_time of, double t);
-/* The time that share p (0..1) does not exceed; infinite when the load cannot be carried. */
-double as_queue_quantile(const struct as_queue *q, int workers, enum as_queue_time of, double p);
 /* The least number of workers with P(time > t) <= miss; 0 for no load, -1 when none up to `most` will do. */
 int as_queue_workers(const struct as_queue *q, enum as_queue_time of, double t, double miss, int most);
 /* Whether any number of workers would: a response is never shorter than its service. */
 int as_queue_feasible(const struct as_queue *q, enum as_queue_time of, double t, double miss);
-/* The highest rate that so many workers carry with P(time > t) <= miss; q->rate is not looked at. */
-double as_queue_most(const struct as_queue *q, int workers, enum as_queue_time of, double t, double miss);
 
 #endif
