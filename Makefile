@@ -83,9 +83,10 @@ $(B)/hooks/%.o: %.c
 	$(call say,CC   $< (test hooks))
 	$(Q)$(CC) $(ALL_CFLAGS) -DAUTOSCALE_TEST_HOOKS -c $< -o $@
 
+# Whole at once: with -j another make may be linking it at this moment.
 $(LIB): $(CORE_OBJ)
 	$(call say,AR   $@)
-	$(Q)rm -f $@ && ar rcs $@ $^
+	$(Q)ar rcs $@.$$$$ $^ && mv $@.$$$$ $@
 
 $(BIN): $(MAIN_OBJ) $(LIB)
 	$(call say,LINK $@)
