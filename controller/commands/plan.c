@@ -134,7 +134,7 @@ static int unreachable_group(const struct group *g, cJSON *out)
             n++;
         }
     for (size_t k = 0; k < g->pool_count; k++)
-        if (g->pools[k].failing_since || g->pools[k].tries == 0) {
+        if (g->pools[k].failing_since || (g->pools[k].tries == 0 && pool_in_use(&g->pools[k]))) {
             snprintf(text, sizeof text, "group %s, balancer %s: %s", g->cfg->name, g->pools[k].name,
                      g->pools[k].tries ? g->pools[k].err.msg : "no answer yet");
             cJSON_AddItemToArray(out, cJSON_CreateString(text));

@@ -127,7 +127,8 @@ static bool print_group(const cJSON *g)
             printf(", %d member%s not ours", (int)answer_num(x, "foreign_members"),
                    answer_num(x, "foreign_members") < 2 ? " that is" : "s that are");
         if (cJSON_IsTrue(cJSON_GetObjectItemCaseSensitive(x, "leaving")))
-            printf(", left the configuration: our servers leave it");
+            printf("%s%s, left the configuration: our servers leave it", *answer_str(x, "pool") ? ", " : "",
+                   answer_str(x, "pool"));
         printf("\n");
     }
     int wide = 5;

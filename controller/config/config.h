@@ -153,6 +153,12 @@ bool config_metric_split(const char *metric, char source[AS_NAME_MAX], char obje
 
 const char *config_park_name(enum cfg_park park);
 
+/* The driver's options of a balancer block as text, for the journal; NULL: out of memory. And back, for a balancer that
+ * the configuration does not name any more; *out is the caller's (as_settings_free). */
+char *config_balancer_text(const struct cfg_balancer *b);
+int config_balancer_recall(const struct as_registry *registry, const char *driver, const char *text,
+                           const struct as_balancer_driver **type, struct as_settings **out, struct as_error *err);
+
 /* One line per difference, for the log and `autoscale reload`: "group 'web': max 20 -> 30",
  * "policy 'web-load': per_instance 40 -> 50", "source 'db' added". */
 struct cfg_diff {

@@ -281,3 +281,30 @@ int config_load_balancer(struct loader *l, struct cfg_group *g, const config_set
     as_settings_free(parts[0]);
     return rc == AS_ENOMEM ? rc : AS_OK;
 }
+
+char *config_balancer_text(const struct cfg_balancer *b)
+{
+    char *text = NULL;
+    size_t size = 0;
+    FILE *out = open_memstream(&text, &size);
+    if (!out)
+        return NULL;
+    settings_canon(out, b->settings, NULL);
+    if (fclose(out) == 0)
+        return text;
+    free(text);
+    return NULL;
+}
+
+int config_balancer_recall(const struct as_registry *registry, const char *driver, const char *text,
+                           const struct as_balancer_driver **type, struct as_settings **out,
+                           struct as_error *err)
+{
+    const struct as_balancer_driver *const *d = registry->balancers;
+    while (*d && strcmp((*d)->name, driver) != 0)
+        d++;
+    if (!*d)
+        return as_fail(err, AS_EUNSUP, "this program has no balancer driver '%.40s'", driver);
+    *type = *d;
+    return as_settings_parse((*d)->options, text, out, err);
+}

@@ -13,6 +13,8 @@
 
 struct cfg_hold {
     struct cfg *cfg;
+    struct cfg_group **kept;
+    size_t kept_count;
     atomic_int users;
 };
 
@@ -32,10 +34,25 @@ struct cfg_hold *cfg_hold_get(struct cfg_hold *h)
     return h;
 }
 
+bool cfg_hold_keep(struct cfg_hold *h, struct cfg_group *g)
+{
+    struct cfg_group **room = realloc(h->kept, (h->kept_count + 1) * sizeof *room);
+    if (!room)
+        return false;
+    h->kept = room;
+    room[h->kept_count++] = g;
+    return true;
+}
+
 void cfg_hold_put(struct cfg_hold *h)
 {
     if (!h || --h->users > 0)
         return;
+    for (size_t k = 0; k < h->kept_count; k++) {
+        as_settings_free(h->kept[k]->balancer.settings);
+        free(h->kept[k]);
+    }
+    free(h->kept);
     config_free(h->cfg);
     free(h);
 }
@@ -271,8 +288,7 @@ void group_free(struct engine *e, struct group *g)
         if (g->hosts[k].port)
             e->world.unbind(e->world.arg, g->hosts[k].port);
     for (size_t k = 0; k < g->pool_count; k++)
-        if (g->pools[k].port)
-            e->world.unbind(e->world.arg, g->pools[k].port);
+        pool_fini(e, &g->pools[k]);
     for (size_t k = 0; k < g->policy_count; k++)
         policy_close(&g->policies[k]);
     for (size_t k = 0; k < g->shadow_count; k++)
@@ -303,11 +319,9 @@ static int bind_endpoints(struct engine *e, struct group *g, struct cfg_hold *ho
             return err && err->rc ? (int)err->rc : AS_EINVAL;
     }
     for (size_t k = 0; k < c->balancer.endpoint_count; k++) {
-        struct pool *p = &g->pools[g->pool_count++];
-        snprintf(p->name, sizeof p->name, "%s", c->balancer.endpoints[k]);
-        p->port = e->world.bind_balancer(e->world.arg, hold, c, c->balancer.endpoints[k], err);
-        if (!p->port)
-            return err && err->rc ? (int)err->rc : AS_EINVAL;
+        int rc = pool_bind(e, &g->pools[g->pool_count++], hold, c, c->balancer.endpoints[k], err);
+        if (rc != AS_OK)
+            return rc;
     }
     return AS_OK;
 }

@@ -110,6 +110,8 @@ static int write_group(struct engine *e, struct group *g, struct as_error *err)
         snprintf(value, sizeof value, "%d", g->desired);
         rc = journal_set(e->journal, key, value, err);
     }
+    if (rc == AS_OK && g->pools_dirty)
+        rc = pools_write(g, err);
     if (rc == AS_OK && g->unpark_lead_dirty) {
         char key[AS_NAME_MAX + 16], value[24];
         snprintf(key, sizeof key, "unpark-ms/%s", g->cfg->name);
@@ -194,7 +196,7 @@ static void written(struct engine *e)
     for (struct group *g = e->rows_dirty ? e->groups : NULL; g; g = g->next) {
         if (!g->rows_dirty)
             continue;
-        g->rows_dirty = g->desired_dirty = g->unpark_lead_dirty = false;
+        g->rows_dirty = g->desired_dirty = g->pools_dirty = g->unpark_lead_dirty = false;
         for (struct instance *i = g->instances; i; i = i->next)
             i->dirty = false;
     }
@@ -330,7 +332,6 @@ static int take_sample(void *arg, const struct journal_sample *row)
 void group_learn(struct group *g)
 {
     struct engine *e = g->engine;
-    struct journal *past_in = e->world.past ? e->world.past : e->journal;
     for (size_t k = 0; k < g->policy_count; k++) {
         struct policy_run *run = &g->policies[k];
         bool learns = run->cfg->type->learn && !run->learnt;
@@ -338,8 +339,8 @@ void group_learn(struct group *g)
         for (size_t n = 0; learns && n < run->input_count; n++) {
             struct past past = { 0 };
             if (run->inputs[n])
-                journal_each_sample(past_in, as_series_name(run->inputs[n]), e->wall - e->cfg->retention,
-                                    take_sample, &past, NULL);
+                journal_each_sample(engine_past(e), as_series_name(run->inputs[n]),
+                                    e->wall - e->cfg->retention, take_sample, &past, NULL);
             if (past.count)
                 run->cfg->type->learn(run->state, n, past.walls, past.means, past.count);
             free(past.walls);
@@ -367,7 +368,9 @@ int group_load(struct group *g, struct as_error *err)
 {
     struct journal *j = g->engine->journal;
     char key[AS_NAME_MAX + 16], *value = NULL;
-    int rc = journal_each_instance(j, g->cfg->name, take_row, g, err);
+    int rc = pools_recall(g, err); /* first: an instance has room for its memberships */
+    if (rc == AS_OK)
+        rc = journal_each_instance(j, g->cfg->name, take_row, g, err);
     as_time longest = g->cfg->out.cooldown + g->cfg->in.cooldown + g->cfg->out.period + g->cfg->in.period;
     if (rc == AS_OK)
         rc = journal_each_scale(j, g->cfg->name, g->engine->wall - longest, take_scale, g, err);

@@ -24,6 +24,8 @@
 struct cfg_hold;
 struct cfg_hold *cfg_hold_new(struct cfg *cfg); /* takes cfg */
 struct cfg_hold *cfg_hold_get(struct cfg_hold *h);
+/* Takes `g`, a copy whose balancer settings are its own: kept as long as the rest. False: out of memory, not taken. */
+bool cfg_hold_keep(struct cfg_hold *h, struct cfg_group *g);
 void cfg_hold_put(struct cfg_hold *h);
 const struct cfg *cfg_of(const struct cfg_hold *h);
 
@@ -31,7 +33,7 @@ struct world {  /* what the engine needs of its surroundings                    
     void *arg;
     bool act;   /* may writes be asked for? false: plan, dry run                                    */
     bool forgets; /* no history of decisions and events is kept: simulations                        */
-    struct journal *past; /* recorded samples are read here, borrowed; NULL: in the engine's journal */
+    struct journal *past; /* what was before the start is read here, borrowed; NULL: in the engine's journal */
     /* Bind a driver to one endpoint; the handle is returned through unbind. NULL with *err on failure. */
     void *(*bind_source)(void *arg, struct cfg_hold *hold, const struct cfg_source *s, const char *endpoint,
                          struct as_error *err);
@@ -128,6 +130,9 @@ struct host {               /* one compute endpoint of a group                  
 
 struct pool {               /* one balancer endpoint of a group                                     */
     char name[128];
+    const struct as_balancer_driver *driver;
+    char *place;            /* the pool there, as driver->pool names it; NULL: it has one            */
+    char *terms;            /* the settings it is bound with, as text for the journal               */
     void *port;
     bool retired;
     bool listing;
@@ -184,6 +189,7 @@ struct group {
     bool rows_dirty;        /* its row or one of an instance differs from the journal               */
     bool decided;           /* since the start                                                      */
     bool desired_dirty;     /* differs from the journal                                             */
+    bool pools_dirty;       /* so do the balancers that may have our servers                        */
     int desired;
     int gone;               /* instances that are proven gone and not yet freed                     */
     int parked;             /* in state PARKED                                                      */
@@ -286,6 +292,12 @@ static inline void group_rows_changed(struct group *g)
     g->rows_dirty = g->engine->rows_dirty = true;
 }
 
+/* The journal that knows what was before. */
+static inline struct journal *engine_past(const struct engine *e)
+{
+    return e->world.past ? e->world.past : e->journal;
+}
+
 /* reload.c */
 bool group_rebind_inputs(struct engine *e, struct source *sources, struct group *g);
 
@@ -309,6 +321,14 @@ struct source *source_bind(struct engine *e, struct cfg_hold *hold, const struct
 void source_free(struct engine *e, struct source *s);
 struct group *group_bind(struct engine *e, struct cfg_hold *hold, const struct cfg_group *c, struct as_error *err);
 void group_free(struct engine *e, struct group *g);
+/* pools.c: the balancers that may have our servers, remembered over restarts */
+int pool_bind(struct engine *e, struct pool *p, struct cfg_hold *hold, const struct cfg_group *c, const char *endpoint,
+              struct as_error *err);
+void pool_fini(struct engine *e, struct pool *p);
+bool pool_same(const struct pool *a, const struct pool *b);
+void pool_say_leaving(const struct group *g, const struct pool *p);
+int pools_recall(struct group *g, struct as_error *err); /* those of before that are not named any more */
+int pools_write(const struct group *g, struct as_error *err);
 /* lifecycle.c: the one function that changes a state; it journals, counts and logs */
 __attribute__((format(printf, 3, 4))) void instance_move(struct instance *i, enum inst_state to, const char *fmt, ...);
 struct instance *instance_new(struct group *g, const char *id);

@@ -12,6 +12,7 @@
 #define DOUBT_MOST       (60 * AS_SECOND) /* then replaced one at a time */
 #define ORPHANS_PER_LIST 50
 #define LOST_AFTER       (5 * AS_SECOND) /* one list that fails is no outage */
+#define GIVEN_UP_AFTER   AS_DAY          /* a balancer that left and does not answer */
 
 /* --- endpoints that fail and answer again ----------------------------------------------------------- */
 
@@ -244,6 +245,26 @@ static bool up_elsewhere(const struct group *g, const struct instance *i)
     return false;
 }
 
+static void retire_pool(struct group *g, struct pool *p)
+{
+    p->retired = g->pools_dirty = true;
+    group_rows_changed(g);
+}
+
+/* It was taken down for good, or the address was never right. */
+static void give_up(struct group *g, struct pool *p)
+{
+    char span[32];
+    as_time_text(g->engine->now - p->failing_since, span, sizeof span);
+    retire_pool(g, p);
+    log_warning(g->cfg->name,
+                "balancer %s left the configuration and has not answered for %s: given up; if it ever comes "
+                "back, take our servers, named %s-*, out of it by hand",
+                p->name, span, g->cfg->name);
+    engine_event(g->engine, g->cfg->name, "", "balancer",
+                 "%s left the configuration and has not answered for %s: given up", p->name, span);
+}
+
 /* A balancer that left the configuration: may ours go, and are they out? */
 static void let_go(struct group *g, struct pool *p, const struct op *op, int orphans)
 {
@@ -257,7 +278,7 @@ static void let_go(struct group *g, struct pool *p, const struct op *op, int orp
     p->moved_at = !served ? 0 : p->moved_at ? p->moved_at : g->engine->now;
     if (ours)
         return;
-    p->retired = true;
+    retire_pool(g, p);
     log_info(g->cfg->name, "balancer %s has none of our servers any more: it is left alone from now on",
              p->name);
     engine_event(g->engine, g->cfg->name, "", "balancer", "%s left the configuration and has none of ours",
@@ -287,8 +308,11 @@ void reconcile_pool(struct group *g, struct op *op)
         return;
     p->refused = op->rc == AS_EINVAL || op->rc == AS_EAUTH || op->rc == AS_EUNSUP;
     bool was_lost = p->failing_since && g->engine->now - p->failing_since >= LOST_AFTER;
-    if (!endpoint_ok(g, "balancer", p->name, &p->failing_since, &p->err, op))
+    if (!endpoint_ok(g, "balancer", p->name, &p->failing_since, &p->err, op)) {
+        if (p->leaving && g->engine->now - p->failing_since >= GIVEN_UP_AFTER)
+            give_up(g, p);
         return;
+    }
     if (was_lost)
         p->answers_since = g->engine->now;
     p->listed_at = op->submitted;

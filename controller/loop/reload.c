@@ -224,25 +224,28 @@ static void merge_pools(struct engine *e, struct group *g, struct group *fresh, 
         room[k].leaving = !room[k].retired;
     for (size_t n = 0; n < fresh->pool_count; n++) {
         size_t k = 0;
-        while (k < g->pool_count && strcmp(room[k].name, fresh->pools[n].name) != 0)
+        while (k < g->pool_count && !pool_same(&room[k], &fresh->pools[n]))
             k++;
         if (k == g->pool_count) {
             room[g->pool_count++] = fresh->pools[n];
+            fresh->pools[n] = (struct pool){ 0 };
         } else {
-            e->world.unbind(e->world.arg, room[k].port);
+            void *port = room[k].port;
+            char *terms = room[k].terms;
             room[k].port = fresh->pools[n].port;
+            room[k].terms = fresh->pools[n].terms;
+            fresh->pools[n].port = port; /* closed with it */
+            fresh->pools[n].terms = terms;
             room[k].retired = room[k].leaving = room[k].refused = false;
             room[k].moved_at = 0;
             room[k].next_list = e->now;
         }
-        fresh->pools[n].port = NULL;
     }
     for (size_t k = 0; k < g->pool_count; k++)
         if (room[k].leaving && !room[k].moved_at)
-            log_info(g->cfg->name,
-                     "balancer %s left the configuration: our servers there are drained and evicted once "
-                     "they serve elsewhere",
-                     room[k].name);
+            pool_say_leaving(g, &room[k]);
+    g->pools_dirty = true;
+    group_rows_changed(g);
     free(g->pools);
     g->pools = room;
 }

@@ -309,6 +309,7 @@ static cJSON *pool_json(const struct engine *e, const struct pool *p)
 {
     cJSON *o = cJSON_CreateObject();
     put_str(o, "balancer", p->name);
+    put_str(o, "pool", p->place ? p->place : "");
     put_health(o, e, p->failing_since, p->listed_at, &p->err);
     put_num(o, "foreign_members", p->foreign);
     if (p->leaving)

@@ -80,6 +80,29 @@ autoscale reload >/dev/null
 check G11_a_group_moves_back wait_for 60 "the members to move back" members_are 3 0
 check G11_a_moved_group_serves wait_group web 3
 
+# nothing is left behind either when the daemon is killed on the way, or when the file was changed while it was down
+BEFORE=$(containers_of web)
+hang_haproxy "$WORK/lb2" # nobody leaves the old one before the new one serves
+wide_conf max=3 balancers="\"$ADMIN2\""
+run autoscale reload
+kill9_autoscale
+start_autoscale
+wake_haproxy "$WORK/lb2"
+check G7_a_move_goes_on_after_a_kill wait_for 60 "the members to move" members_are 0 3
+kill9_autoscale
+wide_conf max=3
+start_autoscale
+check G7_a_group_moved_while_the_daemon_was_down_leaves_nothing_behind wait_for 60 "the members to move back" members_are 3 0
+kill9_autoscale
+wide_conf max=3 backend=other
+start_autoscale
+in_backends() { # COUNT-IN-WEB COUNT-IN-OTHER: of web's own, at the first
+    [ "$(members_of 1 web | grep -c '^web-') $(members_of 1 other | grep -c '^web-')" = "$1 $2" ]
+}
+check G7_a_backend_changed_while_the_daemon_was_down_is_cleared wait_for 60 "the members to change the backend" in_backends 0 3
+check G7_the_moved_group_serves wait_group web 3
+check_equal G7_a_move_over_restarts_replaces_no_instance "$BEFORE" "$(containers_of web)"
+
 # windows: web is about to shrink when another group is reloaded
 reset_wide
 wide_conf scale_in='window = "12s"; cooldown = "60s"; max_step = 1; period = "1s";' max=6

@@ -175,6 +175,155 @@ static void G5_a_balancer_that_is_left_may_hang_for_a_moment(void **state)
     kit_end(&k);
 }
 
+/* As by kill -9, and started with what the file says now. */
+static void restart_with(struct kit *k, const char *text)
+{
+    kit_crash(k);
+    cfg_hold_put(k->hold);
+    k->hold = kit_config(k, text);
+    kit_boot(k);
+}
+
+static void all_moved(struct kit *k, as_time within)
+{
+    as_time limit = sim_now(k->sim) + within;
+    while ((sim_seated(k->sim, "lb1") || sim_seated(k->sim, "lb2") < 5) && sim_now(k->sim) < limit) {
+        kit_run(k, 50);
+        assert_true(sim_up(k->sim, "web") >= 5);
+    }
+    assert_int_equal(sim_seated(k->sim, "lb1"), 0);
+    assert_int_equal(sim_seated(k->sim, "lb2"), 5);
+    assert_int_equal(sim_alive(k->sim, "web"), 5);
+}
+
+static char *remembered(struct kit *k)
+{
+    char *value = NULL;
+    assert_int_equal(journal_get(k->journal, "balancers/web", &value, NULL), AS_OK);
+    assert_non_null(value);
+    return value;
+}
+
+static void G7_a_balancer_that_is_left_is_cleared_after_a_crash(void **state)
+{
+    (void)state;
+    struct kit k = { .load = 50 };
+    kit_start(&k, on_lb1, &(struct sim_params){ .seed = 82, .session_ms = 3000 });
+    kit_run(&k, 10 * AS_SECOND);
+    reload(&k, on_lb2);
+    for (int n = 0; n < 4; n++) { /* before the new one has them, while they drain, while they go */
+        kit_run(&k, 1500);
+        restart_with(&k, on_lb2);
+    }
+    all_moved(&k, 30 * AS_SECOND);
+    kit_run(&k, AS_SECOND);
+    char *row = remembered(&k); /* it is proven empty: nobody asks it at the next start */
+    assert_null(strstr(row, "lb1"));
+    assert_non_null(strstr(row, "lb2"));
+    free(row);
+    restart_with(&k, on_lb2);
+    assert_int_equal(web(&k)->pool_count, 1);
+    kit_end(&k);
+}
+
+static void G7_a_group_that_moved_while_nothing_ran_leaves_its_old_balancer(void **state)
+{
+    (void)state;
+    struct kit k = { .load = 50 };
+    kit_start(&k, on_lb1, &(struct sim_params){ .seed = 83, .session_ms = 3000 });
+    kit_run(&k, 10 * AS_SECOND);
+    restart_with(&k, on_lb2);
+    all_moved(&k, 30 * AS_SECOND);
+    kit_end(&k);
+}
+
+/* The group is taken out and put back elsewhere, before and while it leaves. */
+static void a_group_that_comes_back_elsewhere_leaves_its_old_balancer(void **state)
+{
+    (void)state;
+    struct kit k = { .load = 50 };
+    kit_start(&k, on_lb1, &(struct sim_params){ .seed = 84, .session_ms = 3000 });
+    kit_run(&k, 10 * AS_SECOND);
+    for (int n = 0; n < 3; n++) {
+        reload(&k, another_group);
+        sim_run(k.sim, sim_now(k.sim) + AS_SECOND, NULL, NULL);
+        reload(&k, on_lb2);
+        kit_run(&k, 2 * AS_SECOND);
+    }
+    all_moved(&k, 30 * AS_SECOND);
+    kit_end(&k);
+}
+
+/* What was left behind by one that is gone, in a balancer that was dead when it went. */
+static void a_balancer_that_was_dead_is_cleared_after_a_restart(void **state)
+{
+    (void)state;
+    struct kit k = { .load = 50 };
+    kit_start(&k, on_both, &(struct sim_params){ .seed = 85 });
+    kit_run(&k, 10 * AS_SECOND);
+    sim_hang_host(k.sim, "lb2", true);
+    reload(&k, on_lb1);
+    k.load = 20;
+    sim_run(k.sim, sim_now(k.sim) + 3 * AS_MINUTE, NULL, NULL);
+    assert_int_equal(sim_alive(k.sim, "web"), 2);
+    assert_int_equal(sim_seated(k.sim, "lb2"), 5);
+    restart_with(&k, on_lb1);
+    sim_run(k.sim, sim_now(k.sim) + 30 * AS_SECOND, NULL, NULL);
+    sim_hang_host(k.sim, "lb2", false);
+    sim_run(k.sim, sim_now(k.sim) + 30 * AS_SECOND, NULL, NULL);
+    assert_int_equal(sim_seated(k.sim, "lb2"), 0);
+    assert_int_equal(sim_seated(k.sim, "lb1"), 2);
+    kit_end(&k);
+}
+
+/* What cannot be bound any more is said, and nothing else suffers. */
+static void a_balancer_that_cannot_be_remembered_stops_nothing(void **state)
+{
+    (void)state;
+    static const char *const rows[] = {
+        "nonsense",
+        "{}",
+        "[ 1, {}, { \"endpoint\": \"lb1\" } ]",
+        "[{\"endpoint\":\"lb1\",\"driver\":\"lvs\",\"settings\":\"\"}]",
+        "[{\"endpoint\":\"lb1\",\"driver\":\"sim\",\"settings\":\"hosts = 1\"}]",
+    };
+    struct kit k = { .load = 50 };
+    kit_start(&k, on_lb2, &(struct sim_params){ .seed = 87 });
+    kit_run(&k, 10 * AS_SECOND);
+    for (size_t n = 0; n < sizeof rows / sizeof *rows; n++) {
+        assert_int_equal(journal_set(k.journal, "balancers/web", rows[n], NULL), AS_OK);
+        restart_with(&k, on_lb2);
+        kit_run(&k, 5 * AS_SECOND);
+        assert_int_equal(web(&k)->pool_count, 1);
+        assert_int_equal(sim_seated(k.sim, "lb2"), 5);
+        char *row = remembered(&k);
+        assert_string_not_equal(row, rows[n]);
+        free(row);
+    }
+    kit_end(&k);
+}
+
+/* One that was taken down for good is not asked for ever. */
+static void a_balancer_that_stays_dead_is_given_up_after_a_day(void **state)
+{
+    (void)state;
+    struct kit k = { .load = 50 };
+    kit_start(&k, on_lb1, &(struct sim_params){ .seed = 86 });
+    kit_run(&k, 10 * AS_SECOND);
+    reload(&k, on_both);
+    kit_run(&k, 10 * AS_SECOND);
+    sim_hang_host(k.sim, "lb1", true);
+    reload(&k, on_lb2);
+    sim_run(k.sim, sim_now(k.sim) + 23 * AS_HOUR, NULL, NULL);
+    assert_false(web(&k)->pools[0].retired);
+    sim_run(k.sim, sim_now(k.sim) + 2 * AS_HOUR, NULL, NULL);
+    assert_true(web(&k)->pools[0].retired);
+    char *row = remembered(&k);
+    assert_null(strstr(row, "lb1"));
+    free(row);
+    kit_end(&k);
+}
+
 static void come_and_go(uint64_t seed)
 {
     static const char *const texts[] = { on_lb1, on_lb2, on_both };
@@ -188,6 +337,8 @@ static void come_and_go(uint64_t seed)
             sim_hang_host(k.sim, "a", (r >> 16) % 5 == 0);
         if ((r >> 27) % 2 == 0)
             reload(&k, texts[(r >> 34) % 3]);
+        else if ((r >> 28) % 6 == 0)
+            restart_with(&k, texts[(r >> 34) % 3]);
         sim_run(k.sim, sim_now(k.sim) + (as_time)((r >> 36) % 20000), NULL, NULL);
         hostile_check(&k, seed, NULL);
     }
@@ -322,6 +473,12 @@ int main(void)
         cmocka_unit_test(a_dead_balancer_can_be_left),
         cmocka_unit_test(G5_a_dead_balancer_that_is_left_keeps_a_drains_time),
         cmocka_unit_test(G5_a_balancer_that_is_left_may_hang_for_a_moment),
+        cmocka_unit_test(G7_a_balancer_that_is_left_is_cleared_after_a_crash),
+        cmocka_unit_test(G7_a_group_that_moved_while_nothing_ran_leaves_its_old_balancer),
+        cmocka_unit_test(a_group_that_comes_back_elsewhere_leaves_its_old_balancer),
+        cmocka_unit_test(a_balancer_that_was_dead_is_cleared_after_a_restart),
+        cmocka_unit_test(a_balancer_that_stays_dead_is_given_up_after_a_day),
+        cmocka_unit_test(a_balancer_that_cannot_be_remembered_stops_nothing),
         cmocka_unit_test(an_orphan_that_stays_is_evicted_once_an_interval),
         cmocka_unit_test(a_dead_balancer_does_not_hasten_the_others),
         cmocka_unit_test(balancers_that_come_and_go_keep_nothing_of_ours),

@@ -10,6 +10,7 @@
 
 #include <cmocka.h>
 
+#include "../../controller/config/config.h"
 #include "../../controller/config/schema.h"
 #include "../../controller/config/settings_internal.h"
 #include "autoscale/registry.h"
@@ -163,6 +164,48 @@ static void what_the_lints_look_at_exists(void **state)
     check_named_option("step", step->sub, "change", AS_OPT_STRING);
 }
 
+static void recalls(const char *driver, const char *written)
+{
+    static const struct as_registry registry = { as_source_drivers, as_compute_drivers, as_balancer_drivers,
+                                                 as_policy_types };
+    struct cfg_balancer was = { 0 }, is = { 0 };
+    struct as_error err = { 0 };
+    if (config_balancer_recall(&registry, driver, written, &was.driver, &was.settings, &err) != AS_OK)
+        fail_msg("%s: %s", driver, err.msg);
+    char *text = config_balancer_text(&was);
+    assert_non_null(text);
+    if (config_balancer_recall(&registry, driver, text, &is.driver, &is.settings, &err) != AS_OK)
+        fail_msg("%s: what was remembered cannot be read again: %s: %s", driver, err.msg, text);
+    char *again = config_balancer_text(&is);
+    assert_string_equal(text, again);
+    assert_ptr_equal(was.driver, is.driver);
+    assert_string_equal(as_settings_str(was.settings, was.driver->pool),
+                        as_settings_str(is.settings, is.driver->pool));
+    free(text);
+    free(again);
+    as_settings_free(was.settings);
+    as_settings_free(is.settings);
+}
+
+/* A balancer that left the configuration is bound from the journal by what was written there. */
+static void a_balancer_s_settings_are_remembered_as_they_were(void **state)
+{
+    (void)state;
+    recalls("haproxy",
+            "address = [ \"/run/ha\\\"proxy/a.sock\", \"10.0.0.1:9999\" ]; backend = \"web\"; maxconn = 64; "
+            "check = false; inter = \"1500ms\"; check_port = 8081;");
+    recalls("nginx",
+            "include = \"/etc/nginx/a\\\\b.conf\"; upstream = \"web\"; algorithm = \"hash\"; hash_key = "
+            "\"$request_uri\"; zone = \"2MiB\"; fail_timeout = \"1m30s\"; max_fails = 0;");
+    struct cfg_balancer b = { 0 };
+    struct as_error err = { 0 };
+    struct as_registry none = { as_source_drivers, as_compute_drivers, as_balancer_drivers, as_policy_types };
+    assert_int_equal(config_balancer_recall(&none, "lvs", "", &b.driver, &b.settings, &err), AS_EUNSUP);
+    assert_int_equal(config_balancer_recall(&none, "haproxy", "address = ", &b.driver, &b.settings, &err),
+                     AS_EINVAL);
+    assert_null(b.settings);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -171,6 +214,7 @@ int main(void)
         cmocka_unit_test(compute_and_balancer_drivers_are_consistent),
         cmocka_unit_test(policy_types_are_consistent),
         cmocka_unit_test(what_the_lints_look_at_exists),
+        cmocka_unit_test(a_balancer_s_settings_are_remembered_as_they_were),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
