@@ -23,6 +23,7 @@ struct balancer {
     const char *backend;
     bool check;
     char suffix[1024]; /* of every `add server` line, after the weight */
+    char able[48];     /* epoch of the HAProxy whose backend was found to take servers */
 };
 
 static const struct as_option options[] = {
@@ -178,6 +179,7 @@ struct pool { /* one look at the backend */
     struct haproxy_reply reply;
     struct haproxy_members members;
     char epoch[48];
+    bool modern; /* a HAProxy that takes servers at run time, as far as its version tells */
 };
 
 /* The three answers about the backend. AS_ENOENT when there is none of that name. */
@@ -186,6 +188,7 @@ static int read_pool(const struct balancer *b, struct pool *p, struct as_error *
     size_t stat_len = 0, state_len = 0;
     bool stopping;
     const char *info = haproxy_reply_take(&p->reply, NULL);
+    p->modern = info && haproxy_is_at_least(info, 2, 6);
     const char *stat = haproxy_reply_take(&p->reply, &stat_len);
     const char *state = haproxy_reply_take(&p->reply, &state_len);
     if (!info || !stat || !state)
@@ -204,13 +207,12 @@ static int read_pool(const struct balancer *b, struct pool *p, struct as_error *
     return rc ? rc : haproxy_members_open(&p->members, stat, stat_len, state, state_len, err);
 }
 
-/* Looks at the backend. `trial` is a further command, "" for none; its answer is left in the reply. On
- * success the caller ends the reply. */
-static int look(const struct balancer *b, as_time deadline, const char *trial, struct pool *p,
-                struct as_error *err)
+/* `name`: the backend's for `show stat`, or its number. */
+static int look_as(const struct balancer *b, as_time deadline, const char *name, struct pool *p,
+                   struct as_error *err)
 {
     struct text line =
-        command("show info;show stat %s 4 -1;show servers state %s%s", b->backend, b->backend, trial);
+        command("show info;show stat %s 6 -1;show servers state %s;show cli level", name, b->backend);
     int rc = haproxy_cli_exchange(&b->cli, deadline, false, line.s, &p->reply, err);
     if (rc)
         return rc;
@@ -220,11 +222,27 @@ static int look(const struct balancer *b, as_time deadline, const char *trial, s
     return rc;
 }
 
+/* Looks at the backend; on success the caller ends the reply, in which the level of the socket is left.
+ * HAProxy takes the name in `show stat NAME` for a frontend's as well: then it is asked by the number. */
+static int look(const struct balancer *b, as_time deadline, struct pool *p, struct as_error *err)
+{
+    int rc = look_as(b, deadline, b->backend, p, err);
+    if (rc || !haproxy_members_hidden(&p->members))
+        return rc;
+    long number = haproxy_members_number(&p->members);
+    haproxy_reply_fini(&p->reply);
+    rc = look_as(b, deadline, command("%ld", number).s, p, err);
+    if (rc || haproxy_members_number(&p->members) == number)
+        return rc;
+    haproxy_reply_fini(&p->reply);
+    return as_fail(err, AS_EAGAIN, "HAProxy at %s changed while it was looked at", b->cli.endpoint);
+}
+
 static int find(const struct balancer *b, as_time deadline, const char *id, struct haproxy_member *out,
                 struct as_error *err)
 {
     struct pool p = { 0 };
-    int rc = look(b, deadline, "", &p, err);
+    int rc = look(b, deadline, &p, err);
     if (rc)
         return rc;
     bool found = false;
@@ -245,9 +263,6 @@ static int check_id(const struct as_member *m, struct as_error *err)
 
 /* --- listing ---------------------------------------------------------------------------------- */
 
-/* Can this backend take servers, on this socket? The trial is an `add server` without an address under a
- * name that is not permitted: it cannot succeed, and is refused for the socket's or the backend's sake
- * before anybody looks at what is missing. (The `algo` column says "unknown" for some algorithms.) */
 static int judge_trial(const struct balancer *b, const char *answer, struct as_error *err)
 {
     if (answer && (strstr(answer, "expects <name>") || strstr(answer, "is not permitted")))
@@ -255,6 +270,35 @@ static int judge_trial(const struct balancer *b, const char *answer, struct as_e
     struct text what = command("add server %s/NAME", b->backend);
     int rc = haproxy_cli_judge(&b->cli, what.s, answer, err);
     return rc == AS_EUNKNOWN ? AS_EAGAIN : rc; /* no answer: and there was nothing to carry out */
+}
+
+/* An `add server` without an address under a name that is not permitted: it cannot succeed, and is refused for
+ * the socket's or the backend's sake before anybody looks at what is missing. */
+static int try_to_add(const struct balancer *b, as_time deadline, struct as_error *err)
+{
+    struct text line = command("add server %s/+", b->backend);
+    struct haproxy_reply reply;
+    int rc = haproxy_cli_exchange(&b->cli, deadline, false, line.s, &reply, err);
+    if (rc)
+        return rc;
+    rc = judge_trial(b, haproxy_reply_take(&reply, NULL), err);
+    haproxy_reply_fini(&reply);
+    return rc;
+}
+
+/* Can this backend take servers, on this socket? As a rule the look has told. The trial ends in an alert in
+ * HAProxy's log, so it is made only where the look cannot tell, and once for each start of HAProxy. */
+static int check_able(struct balancer *b, as_time deadline, struct pool *p, struct as_error *err)
+{
+    const char *level = haproxy_reply_take(&p->reply, NULL);
+    bool admin = level && strstr(level, "admin");
+    if (admin && strcmp(b->able, p->epoch) == 0)
+        return AS_OK;
+    bool told = admin && p->modern && haproxy_members_dynamic(&p->members);
+    int rc = told ? AS_OK : try_to_add(b, deadline, err);
+    if (rc == AS_OK)
+        snprintf(b->able, sizeof b->able, "%s", p->epoch);
+    return rc;
 }
 
 static int copy_members(struct pool *p, struct as_members *out, struct as_error *err)
@@ -277,14 +321,13 @@ static int copy_members(struct pool *p, struct as_members *out, struct as_error 
 
 static int balancer_list(void *self, as_time deadline, struct as_members *out, struct as_error *err)
 {
-    const struct balancer *b = self;
+    struct balancer *b = self;
     struct pool p = { 0 };
     struct as_error why;
-    struct text trial = command(";add server %s/+", b->backend);
-    int rc = look(b, deadline, trial.s, &p, &why);
+    int rc = look(b, deadline, &p, &why);
     if (rc) /* a backend that is not there is a mistake in a configuration, ours or HAProxy's */
         return as_fail(err, rc == AS_ENOENT ? AS_EINVAL : (enum as_rc)rc, "%s", why.msg);
-    rc = judge_trial(b, haproxy_reply_take(&p.reply, NULL), err);
+    rc = check_able(b, deadline, &p, err);
     rc = rc ? rc : copy_members(&p, out, err);
     haproxy_reply_fini(&p.reply);
     return rc;

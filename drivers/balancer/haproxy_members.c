@@ -19,6 +19,7 @@ enum {
     STOT,
     REQ_TOT,
     RTIME,
+    ALGO,
     STAT_COLUMNS
 };
 static const char *const stat_columns[STAT_COLUMNS] = {
@@ -35,14 +36,13 @@ static const char *const stat_columns[STAT_COLUMNS] = {
     [STOT] = "stot",
     [REQ_TOT] = "req_tot",
     [RTIME] = "rtime",
+    [ALGO] = "algo",
 };
 
-enum { SRV_NAME, SRV_ADDR, SRV_PORT, SRV_ADMIN, STATE_COLUMNS };
+enum { SRV_NAME, SRV_ADDR, SRV_PORT, SRV_ADMIN, BE_ID, STATE_COLUMNS };
 static const char *const state_columns[STATE_COLUMNS] = {
-    [SRV_NAME] = "srv_name",
-    [SRV_ADDR] = "srv_addr",
-    [SRV_PORT] = "srv_port",
-    [SRV_ADMIN] = "srv_admin_state",
+    [SRV_NAME] = "srv_name",         [SRV_ADDR] = "srv_addr", [SRV_PORT] = "srv_port",
+    [SRV_ADMIN] = "srv_admin_state", [BE_ID] = "be_id",
 };
 
 #define RTIME_SAMPLES 512 /* HAProxy's TIME_STATS_SAMPLES */
@@ -176,5 +176,36 @@ bool haproxy_members_next(struct haproxy_members *t, struct haproxy_member *out)
         read_server(t, fields, out);
         return true;
     }
+    return false;
+}
+
+/* --- the backend itself ----------------------------------------------------------------------- */
+
+long haproxy_members_number(const struct haproxy_members *t)
+{
+    struct csv rows = t->state_start;
+    struct csv_field state[STATE_COLUMNS];
+    double number;
+    bool told = csv_next(&rows, state) && csv_number(state[BE_ID], &number) && number >= 1 && number < 1e9;
+    return told ? (long)number : 0;
+}
+
+bool haproxy_members_hidden(const struct haproxy_members *t)
+{
+    struct haproxy_members copy = *t;
+    struct haproxy_member any;
+    return haproxy_members_number(t) > 0 && !haproxy_members_next(&copy, &any);
+}
+
+bool haproxy_members_dynamic(const struct haproxy_members *t)
+{
+    /* Of the others ("source", "uri", "unknown") some do and some do not. */
+    static const char *const names[] = { "roundrobin", "leastconn", "first" };
+    struct csv rows = t->stat;
+    struct csv_field f[STAT_COLUMNS];
+    while (csv_next(&rows, f))
+        for (size_t i = 0; csv_is(f[TYPE], "1") && i < sizeof names / sizeof *names; i++)
+            if (csv_is(f[ALGO], names[i]))
+                return true;
     return false;
 }

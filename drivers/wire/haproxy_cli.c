@@ -368,19 +368,35 @@ int haproxy_cli_judge(const struct haproxy_cli *c, const char *what, const char 
     return as_fail(err, AS_EINVAL, "HAProxy at %s refuses `%s`: %s", c->endpoint, what, said);
 }
 
-/* The number after "\nKEY: " or at the start of the text; -1 when there is none. */
-static long long info_number(const char *info, const char *key)
+/* What follows "\nKEY:" or "KEY:" at the start of the text; NULL when there is none. */
+static const char *info_value(const char *info, const char *key)
 {
     size_t len = strlen(key);
     for (const char *line = info; line; line = strchr(line, '\n')) {
         line += *line == '\n';
-        if (strncmp(line, key, len) == 0 && line[len] == ':') {
-            char *rest;
-            long long value = strtoll(line + len + 1, &rest, 10);
-            return rest != line + len + 1 && value >= 0 ? value : -1;
-        }
+        if (strncmp(line, key, len) == 0 && line[len] == ':')
+            return line + len + 1;
     }
-    return -1;
+    return NULL;
+}
+
+/* -1 when there is no such number. */
+static long long info_number(const char *info, const char *key)
+{
+    const char *text = info_value(info, key);
+    char *rest;
+    long long value = text ? strtoll(text, &rest, 10) : -1;
+    return text && rest != text && value >= 0 ? value : -1;
+}
+
+bool haproxy_is_at_least(const char *info, long major, long minor)
+{
+    const char *text = info_value(info, "Version");
+    char *rest;
+    long theirs = text ? strtol(text, &rest, 10) : -1;
+    if (!text || *rest != '.')
+        return false;
+    return theirs > major || (theirs == major && strtol(rest + 1, NULL, 10) >= minor);
 }
 
 bool haproxy_epoch(const char *info, char *epoch, size_t size, bool *stopping)

@@ -54,6 +54,8 @@ int haproxy_cli_judge(const struct haproxy_cli *c, const char *what, const char 
 /* "PID@START" of `show info`: changes with every restart and reload. False when it is not such an answer.
  * *stopping: this is the old worker of a reload. */
 bool haproxy_epoch(const char *info, char *epoch, size_t size, bool *stopping);
+/* Is the "Version: 2.6.12-…" of `show info` at least this one? */
+bool haproxy_is_at_least(const char *info, long major, long minor);
 
 /* [A-Za-z0-9_.:-]+ shorter than HAPROXY_NAME_MAX: backends and servers. */
 bool haproxy_name_ok(const char *name);

@@ -34,6 +34,7 @@ static inline void write_conf(const struct proxy *p, uint16_t static_port)
             "backend web\n  balance leastconn\n  option httpchk GET /check\n"
             "backend mixed\n  balance roundrobin\n  server fixed 127.0.0.1:%u\n"
             "backend chance\n  balance random\n"
+            "frontend twin\n  default_backend twin\nbackend twin\n  balance roundrobin\n"
             "backend fixed\n  balance static-rr\n"
             "backend pinned\n  balance roundrobin\n  use-server extra if { path /x }\n  server extra "
             "127.0.0.1:%u\n",

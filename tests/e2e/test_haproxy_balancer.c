@@ -298,6 +298,67 @@ static void evicting_from_a_backend_that_is_gone_succeeds(void **state)
     pool_close(&b);
 }
 
+static void a_frontend_of_the_same_name_hides_no_member(void **state)
+{
+    (void)state;
+    struct target *t = target_start();
+    struct pool b = pool_open(lb.socket, "backend = \"twin\";");
+    struct as_member m = member("twin-1", t->port), seen;
+    struct as_error err = { 0 };
+    assert_false(look(&b, m.id, &seen));
+    admit(&b, &m);
+    wait_state(&b, m.id, AS_MEMBER_UP);
+    ok(as_balancer_haproxy.weight(b.self, soon(PATIENCE), &m, 9, &err), &err);
+    assert_true(look(&b, m.id, &seen));
+    assert_int_equal(seen.weight, 9);
+    ok(as_balancer_haproxy.drain(b.self, soon(PATIENCE), &m, &err), &err);
+    wait_state(&b, m.id, AS_MEMBER_DRAINING);
+    admit(&b, &m);
+    wait_state(&b, m.id, AS_MEMBER_UP);
+    evict_all(&b, &m);
+    assert_false(look(&b, m.id, &seen));
+    pool_close(&b);
+    target_stop(t);
+}
+
+static int alerts(const struct proxy *p)
+{
+    char path[160], line[1024];
+    int n = 0;
+    snprintf(path, sizeof path, "%s/log", p->dir);
+    FILE *f = fopen(path, "r");
+    assert_non_null(f);
+    while (fgets(line, sizeof line, f))
+        n += strstr(line, "[ALERT]") != NULL;
+    fclose(f);
+    return n;
+}
+
+static void look_thrice(const struct proxy *p, const char *more)
+{
+    struct as_member seen;
+    struct pool b = pool_open(p->socket, more);
+    for (int i = 0; i < 3; i++)
+        assert_false(look(&b, "web-none", &seen));
+    pool_close(&b);
+}
+
+/* What a backend can do is known of most of them; of the others one start of HAProxy is asked once. */
+static void looking_leaves_no_alerts_in_the_log_of_haproxy(void **state)
+{
+    (void)state;
+    struct proxy p = proxy_start("quiet");
+    look_thrice(&p, "backend = \"web\";");
+    look_thrice(&p, "backend = \"mixed\";");
+    assert_int_equal(alerts(&p), 0);
+    look_thrice(&p, "backend = \"chance\";");
+    assert_int_equal(alerts(&p), 1);
+    expect_list(p.socket, "fixed", AS_EINVAL, "roundrobin, leastconn");
+    expect_list(p.operator_socket, "web", AS_EAUTH, "level admin");
+    assert_int_equal(alerts(&p), 1);
+    proxy_end(&p);
+}
+
 /* --- several, restarted and hung HAProxys ----------------------------------------------------- */
 
 static void two_haproxys_are_kept_in_step_over_unix_and_tcp(void **state)
@@ -399,6 +460,8 @@ int main(void)
         cmocka_unit_test(foreign_servers_are_listed_and_left_alone),
         cmocka_unit_test(a_server_named_by_the_configuration_cannot_be_evicted),
         cmocka_unit_test(evicting_from_a_backend_that_is_gone_succeeds),
+        cmocka_unit_test(a_frontend_of_the_same_name_hides_no_member),
+        cmocka_unit_test(looking_leaves_no_alerts_in_the_log_of_haproxy),
         cmocka_unit_test(two_haproxys_are_kept_in_step_over_unix_and_tcp),
         cmocka_unit_test(a_restart_changes_the_epoch_and_members_can_be_put_back),
         cmocka_unit_test(a_hung_haproxy_costs_no_more_than_the_deadline),

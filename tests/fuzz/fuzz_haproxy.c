@@ -32,6 +32,7 @@ static void try_answers(const uint8_t *data, size_t size)
         if (haproxy_cli_judge(&cli, "fuzz", answer, &err) && strpbrk(err.msg, "\r\n\x1b"))
             abort();
         haproxy_epoch(answer, epoch, sizeof epoch, &stopping);
+        haproxy_is_at_least(answer, 2, 6);
     }
     haproxy_reply_fini(&reply);
 }
@@ -57,11 +58,15 @@ static void try_servers(const char *text, size_t size)
 {
     struct haproxy_members members;
     struct haproxy_member m;
-    if (haproxy_members_open(&members, text, size, text, size, NULL) == AS_OK)
-        while (haproxy_members_next(&members, &m))
-            if (!memchr(m.m.id, '\0', sizeof m.m.id) || m.m.weight < 0 || m.m.weight > 256 ||
-                !(m.m.held >= 0))
-                abort();
+    if (haproxy_members_open(&members, text, size, text, size, NULL) != AS_OK)
+        return;
+    if (haproxy_members_number(&members) < 0 ||
+        (haproxy_members_hidden(&members) && haproxy_members_next(&members, &m)))
+        abort();
+    haproxy_members_dynamic(&members);
+    while (haproxy_members_next(&members, &m))
+        if (!memchr(m.m.id, '\0', sizeof m.m.id) || m.m.weight < 0 || m.m.weight > 256 || !(m.m.held >= 0))
+            abort();
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)

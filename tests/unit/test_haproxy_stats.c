@@ -548,6 +548,63 @@ static void the_epoch_is_read_from_a_recorded_answer(void **state)
     assert_false(haproxy_epoch("HTTP/1.0 400 Bad request", epoch, sizeof epoch, &stopping));
 }
 
+static void the_version_is_compared_number_by_number(void **state)
+{
+    (void)state;
+    assert_true(haproxy_is_at_least(info, 2, 6));
+    assert_true(haproxy_is_at_least("Name: HAProxy\nVersion: 2.10-dev3\n", 2, 6));
+    assert_true(haproxy_is_at_least("Version: 3.0.1", 2, 6));
+    assert_false(haproxy_is_at_least("Version: 2.5.14", 2, 6));
+    assert_false(haproxy_is_at_least("Version: 1.8", 2, 6));
+    assert_false(haproxy_is_at_least("Version: 3", 2, 6));
+    assert_false(haproxy_is_at_least("Version: \nPid: 3.0", 2, 6));
+    assert_false(haproxy_is_at_least("Name: HAProxy\n", 2, 6));
+}
+
+/* Of the tables of a backend `web`: what follows the header of each. */
+static struct haproxy_members tables(const char *stat_rows, const char *state_rows)
+{
+    static char stat[300], state[300];
+    struct haproxy_members t;
+    snprintf(stat, sizeof stat, "# svname,type,status,algo\n%s", stat_rows);
+    snprintf(state, sizeof state, "1\n# be_id be_name srv_name\n%s", state_rows);
+    assert_int_equal(haproxy_members_open(&t, stat, strlen(stat), state, strlen(state), NULL), AS_OK);
+    return t;
+}
+
+static void a_backend_behind_a_frontend_of_its_name_is_told_from_an_empty_one(void **state)
+{
+    (void)state;
+    struct haproxy_members t = tables("", "7 web w1\n7 web w2\n");
+    assert_true(haproxy_members_hidden(&t));
+    assert_int_equal(haproxy_members_number(&t), 7);
+    t = tables("", "");
+    assert_false(haproxy_members_hidden(&t));
+    assert_int_equal(haproxy_members_number(&t), 0);
+    t = tables("w1,2,UP,\nBACKEND,1,UP,first\n", "7 web w1\n");
+    assert_false(haproxy_members_hidden(&t));
+    t = tables("", "-3 web w1\n");
+    assert_false(haproxy_members_hidden(&t));
+}
+
+static void only_an_algorithm_that_is_dynamic_in_any_case_says_so(void **state)
+{
+    (void)state;
+    static const char *const open[] = { "roundrobin", "leastconn", "first" };
+    static const char *const unsure[] = { "static-rr", "source", "uri", "unknown", "" };
+    char row[64];
+    for (size_t i = 0; i < sizeof open / sizeof *open; i++) {
+        snprintf(row, sizeof row, "w,2,UP,\nBACKEND,1,UP,%s\n", open[i]);
+        struct haproxy_members t = tables(row, "");
+        assert_true(haproxy_members_dynamic(&t));
+    }
+    for (size_t i = 0; i < sizeof unsure / sizeof *unsure; i++) {
+        snprintf(row, sizeof row, "w,2,UP,first\nBACKEND,1,UP,%s\n", unsure[i]);
+        struct haproxy_members t = tables(row, "");
+        assert_false(haproxy_members_dynamic(&t));
+    }
+}
+
 static void addresses_are_read_and_nonsense_is_refused(void **state)
 {
     (void)state;
@@ -583,6 +640,9 @@ int main(void)
         cmocka_unit_test(an_answer_that_was_cut_off_is_none),
         cmocka_unit_test(refusals_get_a_class_and_advice),
         cmocka_unit_test(the_epoch_is_read_from_a_recorded_answer),
+        cmocka_unit_test(the_version_is_compared_number_by_number),
+        cmocka_unit_test(a_backend_behind_a_frontend_of_its_name_is_told_from_an_empty_one),
+        cmocka_unit_test(only_an_algorithm_that_is_dynamic_in_any_case_says_so),
         cmocka_unit_test(addresses_are_read_and_nonsense_is_refused),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
