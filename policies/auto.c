@@ -16,6 +16,7 @@
 #define PRICE_OUT     30.0 /* a minute of one unit is 1/60 of the price's hour; one that is asked for is paid */
 #define PRICE_IN      60.0 /*   for longer than the minute that it is for. One that is kept can go at any tick */
 #define LEARN_FROM    (12 * AS_HOUR) /* how much of the recorded past the errors are learnt from            */
+#define FAILS_MOST    0.25 /* a platform where most launches fail is not mended by asking for more */
 #define HELD_MOST     EXPERTS_RING
 
 enum { INPUT_LOAD, INPUT_SERVED, INPUT_QUEUE };
@@ -130,7 +131,11 @@ static int auto_init(void *state, const struct as_settings *s, struct as_error *
  * when they suffice for whatever may come. */
 static int64_t lead_of(const struct autopilot *a, const struct as_view *view, as_time age)
 {
-    int64_t n = (as_view_lead(view, view->max) + age + 2 * a->tick - 1) / a->tick;
+    as_time lead = as_view_lead(view, view->max);
+    if (lead == view->lead && view->boot > 0)
+        lead =
+            view->boot; /* launches that fail are the choice's business: they must not stretch the forecast */
+    int64_t n = (lead + age + 2 * a->tick - 1) / a->tick;
     return n < 1 ? 1 : n > EXPERTS_LEAD_MOST ? EXPERTS_LEAD_MOST : n;
 }
 
@@ -250,7 +255,9 @@ static int choose(const struct autopilot *a, const struct as_view *view, const s
                             .price = (out ? PRICE_OUT : PRICE_IN) * a->price,
                             .carries = capacity_planned(c, view->current),
                             .min = view->min,
-                            .max = view->max };
+                            .max = view->max,
+                            .sure = view->current - view->pending + view->parked,
+                            .fails = fmin(FAILS_MOST, view->fails) };
     const struct errors *d = out ? &a->point : &a->path;
     int want = errors_choose(d, &n);
     if (a->target <= 0 || a->target >= 1)
@@ -298,7 +305,7 @@ static int kept_count(const struct autopilot *a, const struct as_view *view)
 
 static void explain(const struct autopilot *a, int want, const struct as_view *view, struct as_proposal *out)
 {
-    char ahead[24], learnt[48] = "";
+    char ahead[24], learnt[48] = "", failing[48] = "";
     const struct said *s = &a->said;
     double c = a->capacity.per_instance, carries = a->capacity.carries;
     int median = policy_ceil(s->mix / carries);
@@ -309,8 +316,10 @@ static void explain(const struct autopilot *a, int want, const struct as_view *v
                  policy_num(rint(s->f[EXPERT_LAST] * c * 10) / 10).s, ", trend ",
                  policy_num(rint(s->f[EXPERT_TREND] * c * 10) / 10).s, ")", learnt, NULL);
     size_t n = strlen(out->reason);
-    snprintf(out->reason + n, sizeof out->reason - n, ", spare %+d at price %s: want %d%s", want - median,
-             policy_num(a->price).s, want, want == view->current && a->out < want ? ", held" : "");
+    if (view->fails >= 0.005)
+        snprintf(failing, sizeof failing, " with %.0f%% of launches failing", 100 * view->fails);
+    snprintf(out->reason + n, sizeof out->reason - n, ", spare %+d at price %s%s: want %d%s", want - median,
+             policy_num(a->price).s, failing, want, want == view->current && a->out < want ? ", held" : "");
 }
 
 static void auto_decide(void *state, const struct as_view *view, struct as_proposal *out)

@@ -11,6 +11,7 @@
 #define PRIOR_SCALE     0.1
 #define SCALE_LEAST     0.05
 #define WEIGHT_MOST     1e200
+#define RARE            1e-6 /* so many failures at once that nobody counts on them */
 #define LOW             (-6.0) /* bins from here, WIDTH each, up to HIGH; then each is RATIO times as far as the last */
 #define WIDTH           0.1
 #define EVEN            160
@@ -94,13 +95,26 @@ double errors_beyond(const struct errors *d, double r)
     return above / d->all;
 }
 
+/* P(too few) with c units, of which those beyond the sure ones come or fail, each by itself. */
+static double risk_of(const struct errors *d, const struct newsvendor *n, int c)
+{
+    int ordered = c > n->sure ? c - n->sure : 0;
+    double risk = 0, left = 1, p = ordered && n->fails > 0 ? pow(1 - n->fails, ordered) : 1;
+    for (int failed = 0; left > RARE; failed++) { /* p: that so many fail */
+        double part = failed < ordered && p < left ? p : left;
+        risk += part * errors_beyond(d, (n->carries * (c - failed) - n->base) / n->scale);
+        left -= part;
+        p *= (double)(ordered - failed) / (failed + 1) * n->fails / (1 - n->fails);
+    }
+    return risk;
+}
+
 int errors_choose(const struct errors *d, const struct newsvendor *n)
 {
     double least = floor((n->base + LOW * n->scale) / n->carries), cost = INFINITY;
     int first = least > n->max ? n->max : least > n->min ? (int)least : n->min, best = n->max;
     for (int c = first; c <= n->max && c < cost; c++) { /* c alone costs that much */
-        double risk = errors_beyond(d, (n->carries * c - n->base) / n->scale);
-        double mine = c + n->price * risk;
+        double risk = risk_of(d, n, c), mine = c + n->price * risk;
         if (risk <= 0.5 && mine < cost) {
             cost = mine;
             best = c;

@@ -27,9 +27,11 @@ struct newsvendor {
     double price;               /* units that a certain miss is worth                                    */
     double carries;             /* of the need, by one unit                                              */
     int min, max;
+    int sure;                   /* units that serve; each one beyond them fails to come with probability */
+    double fails;
 };
-/* The n in [min, max] that makes n + price * P(need > n * carries) least, among those with P <= 1/2; max when there is
- * none: a large need must not make it cheapest to give up. */
+/* The n in [min, max] that makes n + price * P(need > what comes of n * carries) least, among those with P <= 1/2; max when
+ * there is none: a large need must not make it cheapest to give up. */
 int errors_choose(const struct errors *d, const struct newsvendor *n);
 
 #endif

@@ -78,6 +78,7 @@ static void launch(struct instance *i, int host, const char *why)
     i->busy = true;
     i->listed = i->absent = i->died = false;
     i->launched_at = g->engine->now;
+    i->tries++;
     h->launching++;
     h->launch.probing = h->launch.fails >= BREAKER_TRIPS;
     g->launches++;
@@ -247,6 +248,7 @@ void act_created(struct group *g, struct op *op)
     case AS_ENOMEM: instance_move(i, INST_UNKNOWN, "%s", op->err.msg); break;
     case AS_EAGAIN:
     case AS_EFULL:
+        group_count_launch(g, i, true);
         instance_move(i, INST_WANTED, "%s", op->err.msg); /* it did not happen: another host, or later */
         i->host = -1;
         i->host_name[0] = '\0';

@@ -349,6 +349,19 @@ void group_learn(struct group *g)
     }
 }
 
+static double middle_of(const double *v, int n)
+{
+    double middle = 0;
+    for (int k = 0; k < n; k++) {
+        int below = 0;
+        for (int i = 0; i < n; i++)
+            below += v[i] < v[k];
+        if (2 * below <= n)
+            middle = v[k] > middle ? v[k] : middle;
+    }
+    return middle;
+}
+
 static int load_leads(struct group *g, struct as_error *err)
 {
     double past[sizeof g->lead.s / sizeof *g->lead.s];
@@ -356,6 +369,10 @@ static int load_leads(struct group *g, struct as_error *err)
     char key[AS_NAME_MAX + 16], *value = NULL;
     for (int k = n - 1; k >= 0; k--) /* the oldest first: it is the first to be forgotten */
         leads_add(&g->lead, past[k]);
+    double usual = middle_of(past, n);
+    for (int k = n - 1; k >= 0; k--) /* which of them failed at first is not known: those took much longer */
+        if (past[k] < 1.5 * usual)
+            leads_add(&g->boot, past[k]);
     snprintf(key, sizeof key, "unpark-ms/%s", g->cfg->name);
     int rc = journal_get(g->engine->journal, key, &value, err);
     if (rc == AS_OK && value && atoll(value) > 0)

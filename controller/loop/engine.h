@@ -111,6 +111,10 @@ struct leads {              /* newest measured times from a decision to a servin
     as_time p95;            /* of these                                                             */
 };
 
+struct odds {               /* of launches: counts that fade                                        */
+    double failed, all;
+};
+
 #define HOSTS_MOST 256      /* of a group, since the start                                          */
 
 struct host {               /* one compute endpoint of a group                                      */
@@ -221,6 +225,8 @@ struct group {
     int doubted;
     char doubt[160];
     struct leads lead, unpark_lead; /* of new instances, of parked ones                             */
+    struct leads boot;      /* of new ones whose first launch did not fail                          */
+    struct odds odds;
     bool unpark_lead_dirty; /* differs from the journal                                             */
     struct backoff unpark;  /* parked ones that do not come back: new ones are made meanwhile       */
     struct backoff refill;  /* parked ones that die: the pool is not filled meanwhile               */
@@ -374,7 +380,11 @@ int host_room(const struct group *g, int host);
 int group_pending(const struct group *g); /* on their way to serve; those made for the pool are not    */
 as_time group_lead(const struct group *g);
 as_time group_unpark_lead(const struct group *g); /* until one was measured, that of a new instance      */
+as_time group_boot(const struct group *g);        /* of new ones whose first launch did not fail          */
 void leads_add(struct leads *l, double seconds);
+/* A launch came to its end. One that failed at once does not count: it is tried again before anybody misses it. */
+void group_count_launch(struct group *g, const struct instance *i, bool failed);
+double group_fails(const struct group *g);        /* share of launches that fail late                     */
 bool instance_serves(const struct group *g, const struct instance *i);
 bool pool_in_use(const struct pool *p); /* named by the configuration                               */
 

@@ -90,6 +90,27 @@ as_time group_lead(const struct group *g)
     return g->lead.count ? g->lead.p95 : g->cfg->lead;
 }
 
+as_time group_boot(const struct group *g)
+{
+    return g->boot.count ? g->boot.p95 : group_lead(g);
+}
+
+#define ODDS_FADE  0.995 /* half is forgotten after 138 launches      */
+#define ODDS_DOUBT 20    /* launches that none of these failures are worth */
+
+void group_count_launch(struct group *g, const struct instance *i, bool failed)
+{
+    if (failed && g->engine->now - i->launched_at < group_boot(g) / 2)
+        return;
+    g->odds.failed = ODDS_FADE * g->odds.failed + failed;
+    g->odds.all = ODDS_FADE * g->odds.all + 1;
+}
+
+double group_fails(const struct group *g)
+{
+    return g->odds.failed / (g->odds.all + ODDS_DOUBT);
+}
+
 as_time group_unpark_lead(const struct group *g)
 {
     return g->unpark_lead.count ? g->unpark_lead.p95 : group_lead(g);
@@ -336,6 +357,8 @@ void group_decide(struct group *g)
                             .now_wall = e->wall,
                             .interval = in.interval,
                             .lead = in.lead,
+                            .boot = group_boot(g),
+                            .fails = group_fails(g),
                             .unpark_lead = in.unpark_lead,
                             .parked = in.parked,
                             .min = g->cfg->min,

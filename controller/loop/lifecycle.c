@@ -66,6 +66,9 @@ static void measure_launch(struct group *g, struct instance *i)
     } else if (!i->serving_wall) {
         i->serving_wall = g->engine->wall;
         leads_add(&g->lead, seconds);
+        if (i->tries <= 1)
+            leads_add(&g->boot, seconds);
+        group_count_launch(g, i, false);
     }
 }
 
@@ -118,6 +121,7 @@ static void note_not_back(struct group *g, struct instance *i)
 static void note_failure(struct group *g, struct instance *i)
 {
     g->launch_failures++;
+    group_count_launch(g, i, true);
     bool counted = backoff_fail(&g->launch, g->engine->now, i->launched_at, i->reason);
     as_time left = g->launch.until - g->engine->now;
     char wait[32];

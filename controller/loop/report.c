@@ -337,6 +337,8 @@ static void put_launch_state(cJSON *o, const struct group *g)
     as_time now = g->engine->now;
     put_num(o, "lead_ms", (double)group_lead(g));
     put_num(o, "lead_measured", g->lead.count);
+    put_num(o, "boot_ms", (double)group_boot(g));
+    put_num(o, "launch_fails_percent", 100 * group_fails(g));
     put_num(o, "unpark_lead_ms", (double)group_unpark_lead(g));
     put_num(o, "unpark_lead_measured", g->unpark_lead.count);
     put_str(o, "blocked", g->blocked);

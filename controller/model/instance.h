@@ -64,6 +64,7 @@ struct instance {
     int passes, misses;           /* health checks in a row                                           */
     int inflight;                 /* operations that point here                                       */
     int fails;
+    int tries;                    /* creates asked for, by this process                               */
     bool dirty;                   /* differs from its journal row                                     */
     bool listed;                  /* seen in its host's newest list                                   */
     bool absent;                  /* proven not to exist on its host                                  */

@@ -345,6 +345,8 @@ static void open_shop(struct world_state *w, struct engine *e, int n)
     w->p = kept;
     w->out->launches = 0;
     e->groups->lead.count = e->groups->lead.next = 0;
+    e->groups->boot.count = e->groups->boot.next = 0;
+    e->groups->odds = (struct odds){ 0 };
     memset(&e->groups->damper, 0, sizeof e->groups->damper);
 }
 

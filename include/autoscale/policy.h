@@ -14,6 +14,9 @@ struct as_view {             /* everything a policy may know, borrowed for the c
     as_time interval;        /* of the control loop                                                */
     as_time lead;            /* of a new instance: measured P95 from decision to serving, or the   */
                              /*   configured guess                                                 */
+    as_time boot;            /* the same of those whose first launch did not fail; 0: not known    */
+    double fails;            /* share of launches that fail, and show it only about when they would */
+                             /*   have served: 0 … 1                                               */
     as_time unpark_lead;     /* of a parked one                                                    */
     int parked;              /* so many can come back that fast, beside those of `current`         */
     int min, max;            /* the group's own bounds                                             */

@@ -208,6 +208,33 @@ static void launches_that_wait_their_turn_are_no_trouble(void **state)
     kit_end(&k);
 }
 
+/* Launches that fail when they should serve are counted and do not stretch the boot time, whoever fails them; refused
+ * ones are tried again at once and are nothing to plan with. */
+static void share_of_launches_that_fail_is_learnt(void **state)
+{
+    (void)state;
+    const struct sim_params worlds[] = {
+        { .seed = 65, .boot_ms = 12000, .never_boots = 0.2 },                   /* in the instance */
+        { .seed = 66, .create_ms = 12000, .boot_ms = 500, .fail_create = 0.2 }, /* on the host, late */
+        { .seed = 67, .create_ms = 300, .boot_ms = 12000, .fail_create = 0.2 }, /* at once */
+    };
+    for (int w = 0; w < 3; w++) {
+        struct kit k = { .load = 20 };
+        kit_start(&k, plain, &worlds[w]);
+        for (int n = 0; n < 60; n++) {
+            k.load = n % 2 ? 20 : 80;
+            kit_run(&k, 4 * AS_MINUTE);
+        }
+        double fails = group_fails(web(&k));
+        if (w == 2 ? fails > 0 : fails < 0.08 || fails > 0.3)
+            fail_msg("%g %% of launches fail", 100 * fails);
+        assert_in_range(group_boot(web(&k)), 12 * AS_SECOND, 16 * AS_SECOND);
+        if (w == 1) /* tried again, they are late */
+            assert_true(group_lead(web(&k)) > 24 * AS_SECOND);
+        kit_end(&k);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -215,6 +242,7 @@ int main(void)
         cmocka_unit_test(G9_creates_refused_together_are_one_failure_of_their_host),
         cmocka_unit_test(G9_after_failures_fewer_launches_start_at_once),
         cmocka_unit_test(G9_a_crash_loop_after_serving_backs_off),
+        cmocka_unit_test(share_of_launches_that_fail_is_learnt),
         cmocka_unit_test(a_server_that_dies_is_replaced_at_once),
         cmocka_unit_test(kept_failures_are_not_dropped_while_launches_back_off),
         cmocka_unit_test(hosts_of_unequal_size_take_what_they_have_room_for),

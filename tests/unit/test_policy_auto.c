@@ -74,14 +74,27 @@ static void weights_survive_a_very_long_time(void **unused)
     NEAR(errors_beyond(&d, 0.2), 0, 1e-6); /* of the prior nothing is left */
 }
 
+/* P(too few) with c units: all ways in which those that are ordered come or fail. */
+static double risk(const struct errors *d, const struct newsvendor *n, int c)
+{
+    int ordered = c > n->sure ? c - n->sure : 0;
+    double sum = 0;
+    for (int failed = 0; failed <= ordered; failed++) {
+        double ways = exp(lgamma(ordered + 1) - lgamma(failed + 1) - lgamma(ordered - failed + 1));
+        double p = ways * pow(n->fails, failed) * pow(1 - n->fails, ordered - failed);
+        sum += p * errors_beyond(d, (n->carries * (c - failed) - n->base) / n->scale);
+    }
+    return sum;
+}
+
 static int brute_force(const struct errors *d, const struct newsvendor *n)
 {
     int best = n->max;
     double least = INFINITY;
     for (int c = n->min; c <= n->max; c++) {
-        double risk = errors_beyond(d, (n->carries * c - n->base) / n->scale);
-        if (risk <= 0.5 && c + n->price * risk < least) {
-            least = c + n->price * risk;
+        double cost = c + n->price * risk(d, n, c);
+        if (risk(d, n, c) <= 0.5 && cost < least - 1e-3) {
+            least = cost;
             best = c;
         }
     }
@@ -95,12 +108,22 @@ static void choice_is_the_cheapest_of_all(void **unused)
     errors_init(&d);
     uint32_t random = 12345;
     for (int k = 0; k < 3000; k++) {
-        double u[4];
-        for (int j = 0; j < 4; j++)
+        double u[5];
+        for (int j = 0; j < 5; j++)
             u[j] = (double)((random = random * 1664525 + 1013904223) >> 8) / 16777216;
-        struct newsvendor n = { 30 * u[0],  0.05 + 3 * u[1], pow(10, 4 * u[2] - 1),
-                                0.5 + u[3], k % 3,           5 + k % 40 };
-        assert_int_equal(errors_choose(&d, &n), brute_force(&d, &n));
+        struct newsvendor n = { .base = 30 * u[0],
+                                .scale = 0.05 + 3 * u[1],
+                                .price = pow(10, 4 * u[2] - 1),
+                                .carries = 0.5 + u[3],
+                                .min = k % 3,
+                                .max = 5 + k % 40,
+                                .sure = k % 25,
+                                .fails = k % 4 ? 0.25 * u[4] : 0 };
+        int mine = errors_choose(&d, &n), best = brute_force(&d, &n);
+        double more = mine + n.price * risk(&d, &n, mine) - best - n.price * risk(&d, &n, best);
+        if (mine != best &&
+            (risk(&d, &n, mine) > 0.5 || more > 0.01)) /* failures rarer than 1e-6 are left out */
+            fail_msg("%d: %d instead of %d costs %g more", k, mine, best, more);
         errors_learn(&d, 5000, 4 * u[1] - 1, 3, 0.5);
     }
 }
@@ -111,13 +134,21 @@ static void choice_by_hand(void **unused)
     struct errors d;
     errors_init(&d);
     /* Laplace, need 9.5 + r: 10 costs 10 + 60/2 e^-0.5 = 28.2, 12: 14.46, 13: 13.91, 14: 14.33 */
-    assert_int_equal(errors_choose(&d, &(struct newsvendor){ 9.5, 1, 60, 1, 1, 20 }), 13);
-    assert_int_equal(errors_choose(&d, &(struct newsvendor){ 9.5, 1, 0, 1, 1, 20 }),
+    assert_int_equal(errors_choose(&d, &(struct newsvendor){ 9.5, 1, 60, 1, 1, 20, 0, 0 }), 13);
+    assert_int_equal(errors_choose(&d, &(struct newsvendor){ 9.5, 1, 0, 1, 1, 20, 0, 0 }),
                      10); /* free misses: the median */
-    assert_int_equal(errors_choose(&d, &(struct newsvendor){ 9.5, 1, 60, 1, 1, 11 }), 11); /* bounds hold */
-    assert_int_equal(errors_choose(&d, &(struct newsvendor){ 500, 1, 60, 1, 1, 20 }),
+    assert_int_equal(errors_choose(&d, &(struct newsvendor){ 9.5, 1, 60, 1, 1, 11, 0, 0 }),
+                     11); /* bounds hold */
+    assert_int_equal(errors_choose(&d, &(struct newsvendor){ 500, 1, 60, 1, 1, 20, 0, 0 }),
                      20); /* never gives up */
-    assert_int_equal(errors_choose(&d, &(struct newsvendor){ 0, 0.05, 60, 1, 4, 20 }), 4);
+    assert_int_equal(errors_choose(&d, &(struct newsvendor){ 0, 0.05, 60, 1, 4, 20, 0, 0 }), 4);
+    /* Surely 4.5 and two there: one in ten fails. 5: 5 + 300 * (1 - 0.9^3) = 86, 6: 6 + 300 * 0.0523 = 21.7, 7: 9.57, 8: 8.38 */
+    struct newsvendor risky = { 4.5, 0.05, 300, 1, 1, 20, 2, 0.1 };
+    assert_int_equal(errors_choose(&d, &risky), 8);
+    risky.price = 30; /* 5: 13.1, 6: 7.57, 7: 7.26, 8: 8.04 */
+    assert_int_equal(errors_choose(&d, &risky), 7);
+    risky.sure = 5; /* who has them need not order */
+    assert_int_equal(errors_choose(&d, &risky), 5);
 }
 
 /* --- the experts ---------------------------------------------------------------------------------------------- */
