@@ -21,6 +21,7 @@
 
 #define ENDLESS "endless" /* a script entry: chunks without end                                    */
 #define SILENCE "silence" /* reads the request and waits until the client goes away                */
+#define PATIENT 20000     /* ms: deadline of what ends much earlier                               */
 #define PING    "HTTP/1.1 200 OK\r\nApi-Version: 1.41\r\nContent-Length: 2\r\n\r\nOK"
 
 struct server {
@@ -113,7 +114,7 @@ static void answer_arrives_with_status_body_and_wanted_header(void **state)
     struct http_answer a = { 0 };
     struct as_error err;
     server_start(&s, script);
-    assert_int_equal(call(&s, "POST", 5, 2000, &a, &err), AS_OK);
+    assert_int_equal(call(&s, "POST", 5, PATIENT, &a, &err), AS_OK);
     server_stop(&s);
     assert_int_equal(a.status, 418);
     assert_string_equal(a.body, "hello");
@@ -129,7 +130,7 @@ static void nothing_sent_is_safe_to_retry(void **state)
     struct server nowhere = { .path = "/nonexistent/s" };
     struct http_answer a = { 0 };
     struct as_error err;
-    assert_int_equal(call(&nowhere, "POST", 99, 2000, &a, &err), AS_EAGAIN);
+    assert_int_equal(call(&nowhere, "POST", 99, PATIENT, &a, &err), AS_EAGAIN);
     assert_int_equal(call(&nowhere, "POST", 99, 0, &a, &err), AS_EAGAIN);
     assert_null(a.body);
 }
@@ -144,7 +145,7 @@ static void post_whose_answer_is_lost_is_unknown_and_sent_once(void **state)
     struct as_error err;
     server_start(&s, script);
     for (int i = 1; i <= 3; i++) {
-        assert_int_equal(call(&s, "POST", 99, 2000, &a, &err), AS_EUNKNOWN);
+        assert_int_equal(call(&s, "POST", 99, PATIENT, &a, &err), AS_EUNKNOWN);
         assert_int_equal(s.count, i);
     }
     server_stop(&s);
@@ -160,9 +161,9 @@ static void silence_ends_at_the_deadline_and_is_unknown(void **state)
     struct as_error err;
     server_start(&s, script);
     as_time began = as_clock_monotonic();
-    assert_int_equal(call(&s, "POST", 99, 150, &a, &err), AS_EUNKNOWN);
+    assert_int_equal(call(&s, "POST", 99, 600, &a, &err), AS_EUNKNOWN);
     as_time took = as_clock_monotonic() - began;
-    assert_true(took >= 140 && took < 1000);
+    assert_true(took >= 590 && took < 10000);
     assert_non_null(strstr(err.msg, "did not answer in time"));
     server_stop(&s);
 }
@@ -176,9 +177,9 @@ static void huge_and_foreign_answers_are_protocol_errors(void **state)
     struct http_answer a = { 0 };
     struct as_error err;
     server_start(&s, script);
-    assert_int_equal(call(&s, "GET", 100000, 2000, &a, &err), AS_EPROTO);
-    assert_int_equal(call(&s, "GET", 9, 2000, &a, &err), AS_EPROTO);
-    assert_int_equal(call(&s, "GET", 99, 2000, &a, &err), AS_EPROTO);
+    assert_int_equal(call(&s, "GET", 100000, PATIENT, &a, &err), AS_EPROTO);
+    assert_int_equal(call(&s, "GET", 9, PATIENT, &a, &err), AS_EPROTO);
+    assert_int_equal(call(&s, "GET", 99, PATIENT, &a, &err), AS_EPROTO);
     server_stop(&s);
     assert_null(a.body);
 }
@@ -196,7 +197,9 @@ static void escaping_keeps_only_unreserved_characters(void **state)
 static int docker(struct server *s, struct docker_host *h, const char *method, struct http_answer *a,
                   struct as_error *err)
 {
-    struct docker_request req = { .method = method, .path = "/y", .deadline = as_clock_monotonic() + 2000 };
+    struct docker_request req = { .method = method,
+                                  .path = "/y",
+                                  .deadline = as_clock_monotonic() + PATIENT };
     struct docker_tls none = { 0 };
     if (!h->ready)
         assert_int_equal(docker_host_open(h, s->endpoint, &none, err), AS_OK);

@@ -18,7 +18,7 @@
 #include "../../controller/runtime/lane.h"
 #include "../../controller/runtime/log.h"
 
-#define PATIENCE (10 * AS_SECOND)
+#define PATIENCE (60 * AS_SECOND)
 #define FAR      (AS_HOUR)
 
 /* A gate holds jobs inside `run` until it is opened. */

@@ -75,7 +75,7 @@ static void close_driver(struct driver *d)
 
 static as_time soon(void)
 {
-    return as_clock_monotonic() + 10000;
+    return as_clock_monotonic() + 60000;
 }
 
 static int create(struct driver *d, const char *id, struct as_instance *out)

@@ -58,7 +58,7 @@ static void answer(struct server *s, int fd)
     switch (s->manner) {
     case DRIPS:
         for (size_t i = 0; i < len && send(fd, s->answer + i, 1, MSG_NOSIGNAL) == 1; i++)
-            usleep(20000);
+            usleep(100000);
         break;
     case FLOODS:
         if (send(fd, s->head, strlen(s->head), MSG_NOSIGNAL) > 0) {
@@ -155,7 +155,8 @@ static int teardown(void **state)
 
 static struct probe http(uint16_t port)
 {
-    return (struct probe){ .address = "127.0.0.1", .port = port, .path = "/healthz?full=1", .timeout = 5000 };
+    return (
+        struct probe){ .address = "127.0.0.1", .port = port, .path = "/healthz?full=1", .timeout = 60000 };
 }
 
 static struct result check(struct probe what)
