@@ -9,7 +9,8 @@
 extern const struct as_source_driver as_source_haproxy;
 extern const struct as_balancer_driver as_balancer_haproxy;
 
-#define PATIENCE 5000 /* ms: how long a condition may take */
+#define PATIENCE 60000 /* ms: how long a condition may take        */
+#define CALL     20000 /* ms: deadline of one call; ends much earlier */
 
 /* --- HAProxy ---------------------------------------------------------------------------------- */
 
@@ -28,8 +29,9 @@ static inline void write_conf(const struct proxy *p, uint16_t static_port)
     fprintf(f,
             "global\n  stats socket %s mode 600 level admin\n  stats socket %s mode 600 level operator\n"
             "  stats socket ipv4@127.0.0.1:%u level admin\n"
-            "defaults\n  mode http\n  timeout connect 1s\n  timeout client 20s\n  timeout server 20s\n"
-            "  timeout queue 10s\n"
+            "defaults\n  mode http\n  timeout connect 10s\n  timeout client 60s\n  timeout server 60s\n"
+            "  timeout check 10s\n"
+            "  timeout queue 60s\n"
             "frontend shop\n  bind 127.0.0.1:%u\n  default_backend web\n"
             "backend web\n  balance leastconn\n  option httpchk GET /check\n"
             "backend mixed\n  balance roundrobin\n  server fixed 127.0.0.1:%u\n"
@@ -125,7 +127,7 @@ static inline struct as_member member(const char *id, uint16_t port)
 static inline void admit(struct pool *b, const struct as_member *m)
 {
     struct as_error err = { 0 };
-    ok(as_balancer_haproxy.admit(b->self, soon(2000), m, &err), &err);
+    ok(as_balancer_haproxy.admit(b->self, soon(CALL), m, &err), &err);
 }
 
 /* Looks for one member; false when it is not listed. */
@@ -133,7 +135,7 @@ static inline bool look(struct pool *b, const char *id, struct as_member *out)
 {
     struct as_members list = { 0 };
     struct as_error err = { 0 };
-    ok(as_balancer_haproxy.list(b->self, soon(2000), &list, &err), &err);
+    ok(as_balancer_haproxy.list(b->self, soon(CALL), &list, &err), &err);
     bool found = false;
     for (size_t i = 0; i < list.count; i++)
         if (strcmp(list.items[i].id, id) == 0) {
@@ -168,7 +170,7 @@ static inline void wait_held(struct pool *b, const char *id, double held)
 static inline void evict_all(struct pool *b, const struct as_member *m)
 {
     struct as_error err = { 0 };
-    ok(as_balancer_haproxy.evict(b->self, soon(3000), m, true, &err), &err);
+    ok(as_balancer_haproxy.evict(b->self, soon(CALL), m, true, &err), &err);
 }
 
 /* --- around all tests ------------------------------------------------------------------------- */

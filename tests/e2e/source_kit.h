@@ -26,10 +26,12 @@
 #include <cmocka.h>
 
 #include "autoscale/source.h"
+#include "ports.h"
 
 #define SECRET  "kept-secret-8d1f"
 #define WRONG   "wrong-secret-77aa"
-#define TIMEOUT (10 * AS_SECOND) /* of a poll that shall succeed: the machine may be busy             */
+#define TIMEOUT (20 * AS_SECOND) /* of a poll that shall succeed: the machine may be busy             */
+#define LATE    (15 * AS_SECOND) /* so late may a deadline be kept there; without one nothing ended   */
 #define PATIENCE 60              /* seconds for a condition                                           */
 
 static char root[64], secret_file[128], wrong_file[128];
@@ -103,19 +105,6 @@ static inline void stop_process(pid_t *pid, int sig)
     kill(*pid, SIGCONT);
     waitpid(*pid, NULL, 0);
     *pid = 0;
-}
-
-/* A port of the loopback that is free now. */
-static inline int free_port(void)
-{
-    struct sockaddr_in at = { .sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
-    socklen_t len = sizeof at;
-    int s = socket(AF_INET, SOCK_STREAM, 0);
-    assert_true(s >= 0);
-    assert_int_equal(bind(s, (struct sockaddr *)&at, len), 0);
-    assert_int_equal(getsockname(s, (struct sockaddr *)&at, &len), 0);
-    close(s);
-    return ntohs(at.sin_port);
 }
 
 /* Calls `ready` every 20 ms until it is true. */

@@ -255,6 +255,28 @@ static void a_restarted_container_has_no_rate_once(void **state)
     maker_close(m);
 }
 
+static as_time min_time(as_time a, as_time b)
+{
+    return a < b ? a : b;
+}
+
+static void make_numbered(struct maker *m, unsigned number)
+{
+    char id[32];
+    snprintf(id, sizeof id, "web-000005%02x", number);
+    make(m, id);
+}
+
+/* How long a poll took that left nothing out. */
+static as_time poll_whole(struct probe *p, int instances)
+{
+    if (probe_poll_within(p, AS_MINUTE) != AS_OK)
+        fail_msg("poll: %s", p->err.msg);
+    assert_string_equal(p->err.msg, "");
+    assert_true(value_of(p, "web", "instances") == instances);
+    return p->took;
+}
+
 /* One after the other they would take a second each: this Docker answers when its next sample is made. */
 static void many_containers_are_asked_at_the_same_time(void **state)
 {
@@ -263,20 +285,19 @@ static void many_containers_are_asked_at_the_same_time(void **state)
     enum { MANY = 16 };
     struct probe p;
     struct maker *m = maker_open("test", "web", SLEEP, "");
-    for (int i = 0; i < MANY; i++) {
-        char id[32];
-        snprintf(id, sizeof id, "web-000005%02x", (unsigned)i);
-        make(m, id);
-    }
+    as_time one = AS_MINUTE,
+            all = AS_MINUTE; /* the quickest of a few polls: the machine does other things too */
     source_open(&p, "");
-    for (int poll = 0; poll < 2; poll++) {
-        if (probe_poll_within(&p, 10 * AS_SECOND) != AS_OK)
-            fail_msg("poll: %s", p.err.msg);
-        assert_string_equal(p.err.msg, "");
-        assert_true(value_of(&p, "web", "instances") == MANY);
-    }
+    make_numbered(m, 0);
+    for (int poll = 0; poll < 3; poll++)
+        one = min_time(one, poll_whole(&p, 1));
+    for (unsigned i = 1; i < MANY; i++)
+        make_numbered(m, i);
+    for (int poll = 0; poll < 5 && (poll < 2 || all > one * MANY / 2); poll++)
+        all = min_time(all, poll_whole(&p, MANY));
     assert_true(value_of(&p, "web", "cpus_used") >= 0);
-    print_message("%d containers in %d ms\n", MANY, (int)p.took);
+    print_message("one container in %d ms, %d in %d ms\n", (int)one, MANY, (int)all);
+    assert_true(all <= one * MANY / 2);
     probe_close(&p);
     maker_close(m);
 }
@@ -295,7 +316,7 @@ static void a_hung_daemon_costs_the_deadline_and_no_value(void **state)
     as_time took = p.took;
     signal_daemon(SIGCONT);
     assert_int_equal(rc, AS_EAGAIN);
-    assert_true(took >= 400 && took < 10 * AS_SECOND);
+    assert_true(took >= 400 && took < LATE);
     wait_for(&p, "web", "cpus_used", 0, 0.2);
     probe_close(&p);
     maker_close(m);

@@ -7,7 +7,7 @@ static void no_request_reaches_a_member_before_its_checks_pass(void **state)
 {
     (void)state;
     struct target *t = target_start();
-    struct pool b = pool_open(lb.socket, "backend = \"web\"; rise = 3;");
+    struct pool b = pool_open(lb.socket, "backend = \"web\"; rise = 20;");
     struct as_member m = member("web-0a", t->port), seen;
     admit(&b, &m);
     assert_true(look(&b, m.id, &seen));
@@ -17,7 +17,7 @@ static void no_request_reaches_a_member_before_its_checks_pass(void **state)
     as_time until = soon(PATIENCE);
     while (get(lb.port, "/") != 200)
         assert_true(as_time_left(until) > 0);
-    assert_true(t->checks_at_first >= 3);
+    assert_true(t->checks_at_first >= 20);
     wait_state(&b, m.id, AS_MEMBER_UP);
     admit(&b, &m); /* again: nothing changes */
     assert_true(look(&b, m.id, &seen));
@@ -92,12 +92,12 @@ static void names_addresses_and_options_that_are_not_plain_are_refused(void **st
     struct pool b = pool_open(lb.socket, "backend = \"web\";"), bad;
     struct as_error err = { 0 };
     struct as_member m = member("web-1;disable server mixed/fixed", 80);
-    assert_int_equal(as_balancer_haproxy.admit(b.self, soon(1000), &m, &err), AS_EINVAL);
-    assert_int_equal(as_balancer_haproxy.drain(b.self, soon(1000), &m, &err), AS_EINVAL);
-    assert_int_equal(as_balancer_haproxy.evict(b.self, soon(1000), &m, true, &err), AS_EINVAL);
+    assert_int_equal(as_balancer_haproxy.admit(b.self, soon(CALL), &m, &err), AS_EINVAL);
+    assert_int_equal(as_balancer_haproxy.drain(b.self, soon(CALL), &m, &err), AS_EINVAL);
+    assert_int_equal(as_balancer_haproxy.evict(b.self, soon(CALL), &m, true, &err), AS_EINVAL);
     m = member("web-1", 80);
     strcpy(m.address, "localhost");
-    assert_int_equal(as_balancer_haproxy.admit(b.self, soon(1000), &m, &err), AS_EINVAL);
+    assert_int_equal(as_balancer_haproxy.admit(b.self, soon(CALL), &m, &err), AS_EINVAL);
     assert_non_null(strstr(err.msg, "literal address"));
     pool_close(&b);
     assert_int_equal(pool_try(&bad, lb.socket, "backend = \"web;help\";", &err), AS_EINVAL);
@@ -107,7 +107,7 @@ static void names_addresses_and_options_that_are_not_plain_are_refused(void **st
     pool_close(&bad);
     b = pool_open(lb.socket, "backend = \"web\"; server_options = [ \"cookie x\" ];");
     m = member("web-1", 80);
-    assert_int_equal(as_balancer_haproxy.admit(b.self, soon(1000), &m, &err), AS_EINVAL);
+    assert_int_equal(as_balancer_haproxy.admit(b.self, soon(CALL), &m, &err), AS_EINVAL);
     assert_non_null(strstr(err.msg, "cookie"));
     pool_close(&b);
 }
@@ -126,8 +126,8 @@ static void drain_keeps_a_running_session_and_takes_no_new_one(void **state)
     wait_state(&b, m.id, AS_MEMBER_UP);
     client_start(&c, lb.port, "/hold");
     wait_held(&b, m.id, 1);
-    ok(as_balancer_haproxy.drain(b.self, soon(1000), &m, &err), &err);
-    ok(as_balancer_haproxy.drain(b.self, soon(1000), &m, &err), &err);
+    ok(as_balancer_haproxy.drain(b.self, soon(CALL), &m, &err), &err);
+    ok(as_balancer_haproxy.drain(b.self, soon(CALL), &m, &err), &err);
     assert_int_equal(wait_state(&b, m.id, AS_MEMBER_DRAINING).held, 1);
     assert_int_equal(get(lb.port, "/"), 503);
     t->released = true;
@@ -150,7 +150,7 @@ static void a_draining_member_whose_checks_fail_is_still_draining(void **state)
     struct as_member m = member("web-sick", free_port()), seen;
     struct as_error err = { 0 };
     admit(&b, &m);
-    ok(as_balancer_haproxy.drain(b.self, soon(1000), &m, &err), &err);
+    ok(as_balancer_haproxy.drain(b.self, soon(CALL), &m, &err), &err);
     assert_true(look(&b, m.id, &seen));
     assert_int_equal(seen.state, AS_MEMBER_DRAINING);
     admit(&b, &m); /* and taken back it must pass its checks like a new one */
@@ -172,14 +172,14 @@ static void evict_waits_for_sessions_unless_forced(void **state)
     wait_state(&b, m.id, AS_MEMBER_UP);
     client_start(&c, lb.port, "/hold");
     wait_held(&b, m.id, 1);
-    assert_int_equal(as_balancer_haproxy.evict(b.self, soon(2000), &m, false, &err), AS_EAGAIN);
+    assert_int_equal(as_balancer_haproxy.evict(b.self, soon(CALL), &m, false, &err), AS_EAGAIN);
     assert_true(look(&b, m.id, &seen));
     assert_int_equal(seen.state, AS_MEMBER_UP); /* nothing was done to it */
-    ok(as_balancer_haproxy.evict(b.self, soon(2000), &m, true, &err), &err);
+    ok(as_balancer_haproxy.evict(b.self, soon(CALL), &m, true, &err), &err);
     assert_false(look(&b, m.id, &seen));
     assert_int_not_equal(client_status(&c), 200);
-    ok(as_balancer_haproxy.evict(b.self, soon(2000), &m, false, &err), &err);
-    assert_int_equal(as_balancer_haproxy.drain(b.self, soon(2000), &m, &err), AS_ENOENT);
+    ok(as_balancer_haproxy.evict(b.self, soon(CALL), &m, false, &err), &err);
+    assert_int_equal(as_balancer_haproxy.drain(b.self, soon(CALL), &m, &err), AS_ENOENT);
     pool_close(&b);
     target_stop(t);
 }
@@ -188,7 +188,8 @@ static void a_member_out_of_rotation_comes_back_through_its_checks(void **state)
 {
     (void)state;
     struct target *t = target_start();
-    struct pool b = pool_open(lb.socket, "backend = \"web\";");
+    struct pool b =
+        pool_open(lb.socket, "backend = \"web\"; rise = 20;"); /* time to look before they have passed */
     struct as_member m = member("web-out", t->port);
     admit(&b, &m);
     wait_state(&b, m.id, AS_MEMBER_UP);
@@ -196,7 +197,7 @@ static void a_member_out_of_rotation_comes_back_through_its_checks(void **state)
     struct haproxy_reply reply;
     struct as_error err = { 0 };
     ok(haproxy_cli_init(&cli, lb.socket, &err), &err);
-    ok(haproxy_cli_exchange(&cli, soon(1000), true, "set server web/web-out state maint", &reply, &err),
+    ok(haproxy_cli_exchange(&cli, soon(CALL), true, "set server web/web-out state maint", &reply, &err),
        &err);
     haproxy_reply_fini(&reply);
     wait_state(&b, m.id, AS_MEMBER_OUT);
@@ -219,11 +220,11 @@ static void weight_changes_and_is_listed(void **state)
     admit(&b, &m);
     assert_true(look(&b, m.id, &seen));
     assert_int_equal(seen.weight, 100);
-    ok(as_balancer_haproxy.weight(b.self, soon(1000), &m, 30, &err), &err);
+    ok(as_balancer_haproxy.weight(b.self, soon(CALL), &m, 30, &err), &err);
     assert_true(look(&b, m.id, &seen));
     assert_int_equal(seen.weight, 30);
-    assert_int_equal(as_balancer_haproxy.weight(b.self, soon(1000), &m, 0, &err), AS_EINVAL);
-    assert_int_equal(as_balancer_haproxy.weight(b.self, soon(1000), &m, 257, &err), AS_EINVAL);
+    assert_int_equal(as_balancer_haproxy.weight(b.self, soon(CALL), &m, 0, &err), AS_EINVAL);
+    assert_int_equal(as_balancer_haproxy.weight(b.self, soon(CALL), &m, 257, &err), AS_EINVAL);
     evict_all(&b, &m);
     pool_close(&b);
 }
@@ -237,7 +238,7 @@ static void expect_list(const char *endpoint, const char *backend, int rc, const
     struct pool b = pool_open(endpoint, more);
     struct as_members list = { 0 };
     struct as_error err = { 0 };
-    assert_int_equal(as_balancer_haproxy.list(b.self, soon(1000), &list, &err), rc);
+    assert_int_equal(as_balancer_haproxy.list(b.self, soon(CALL), &list, &err), rc);
     if (rc) {
         assert_int_equal(list.count, 0);
         assert_int_equal(err.rc, rc);
@@ -282,7 +283,7 @@ static void a_server_named_by_the_configuration_cannot_be_evicted(void **state)
     struct pool b = pool_open(lb.socket, "backend = \"pinned\";");
     struct as_member m = member("extra", 1);
     struct as_error err = { 0 };
-    assert_int_equal(as_balancer_haproxy.evict(b.self, soon(1000), &m, false, &err), AS_EINVAL);
+    assert_int_equal(as_balancer_haproxy.evict(b.self, soon(CALL), &m, false, &err), AS_EINVAL);
     assert_non_null(strstr(err.msg, "use-server"));
     pool_close(&b);
 }
@@ -293,8 +294,8 @@ static void evicting_from_a_backend_that_is_gone_succeeds(void **state)
     struct pool b = pool_open(lb.socket, "backend = \"nosuch\";");
     struct as_member m = member("web-1", 1);
     struct as_error err = { 0 };
-    ok(as_balancer_haproxy.evict(b.self, soon(1000), &m, false, &err), &err);
-    assert_int_equal(as_balancer_haproxy.admit(b.self, soon(1000), &m, &err), AS_EINVAL);
+    ok(as_balancer_haproxy.evict(b.self, soon(CALL), &m, false, &err), &err);
+    assert_int_equal(as_balancer_haproxy.admit(b.self, soon(CALL), &m, &err), AS_EINVAL);
     pool_close(&b);
 }
 
@@ -387,7 +388,7 @@ static void list_epoch(struct pool *b, struct as_members *list)
 {
     struct as_error err = { 0 };
     *list = (struct as_members){ 0 };
-    ok(as_balancer_haproxy.list(b->self, soon(1000), list, &err), &err);
+    ok(as_balancer_haproxy.list(b->self, soon(CALL), list, &err), &err);
     assert_true(strlen(list->epoch) > 2);
 }
 
@@ -433,7 +434,7 @@ static void a_hung_haproxy_costs_no_more_than_the_deadline(void **state)
     assert_int_equal(as_balancer_haproxy.admit(b.self, soon(200), &m, &err), AS_EUNKNOWN);
     assert_int_equal(as_balancer_haproxy.drain(b.self, soon(200), &other, &err), AS_EUNKNOWN);
     as_time took = as_clock_monotonic() - began;
-    assert_in_range(took, 500, 1500);
+    assert_in_range(took, 500, 10000); /* it would have been for ever */
     kill(p.pid, SIGCONT);
     wait_state(&b, m.id, AS_MEMBER_OUT); /* it was carried out: unknown was the truth, and it takes no work */
     admit(&b, &m);

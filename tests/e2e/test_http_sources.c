@@ -517,10 +517,10 @@ static void redundant_server_takes_over_and_is_kept(void **state)
         "url = [ \"http://127.0.0.1:%d/hang\", \"http://127.0.0.1:%d/prom\" ]; queries = { a = \"good\"; };",
         server.port, server.port);
     probe_open(&p, &as_source_prometheus, text);
-    assert_int_equal(probe_poll_within(&p, 1000), AS_OK);
+    assert_int_equal(probe_poll_within(&p, 6000), AS_OK);
     assert_value(&p, "a", 5);
     assert_value(&p, "servers_failed", 1);
-    assert_true(p.took >= 400);
+    assert_true(p.took >= 2400);
     int before = server.count;
     probe_ok(&p); /* the hung one is not asked again at once */
     assert_value(&p, "a", 5);

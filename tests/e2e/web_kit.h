@@ -24,6 +24,7 @@
 
 #include "autoscale/balancer.h"
 #include "autoscale/source.h"
+#include "ports.h"
 
 #define STEP 20 /* ms between two looks at what is waited for */
 
@@ -126,13 +127,6 @@ static inline int listen_on(uint16_t *port)
     assert_int_equal(getsockname(fd, (struct sockaddr *)&a, &size), 0);
     *port = ntohs(a.sin_port);
     return fd;
-}
-
-static uint16_t free_port(void)
-{
-    uint16_t port;
-    close(listen_on(&port));
-    return port;
 }
 
 static inline struct target *target_start(void)

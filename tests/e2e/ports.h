@@ -1,0 +1,40 @@
+/* A port for a test's own server. */
+#ifndef E2E_PORTS_H
+#define E2E_PORTS_H
+
+#include <arpa/inet.h>
+#include <stdarg.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include <setjmp.h>
+
+#include <cmocka.h>
+
+/* One of the loopback that is free now, below those that the kernel hands out by itself: nobody's outgoing connection
+ * takes it before its server listens. */
+static inline uint16_t free_port(void)
+{
+    static unsigned seed;
+    if (seed == 0)
+        seed = (unsigned)getpid() * 2654435761u + 1;
+    for (int tries = 0; tries < 1000; tries++) {
+        uint16_t port = (uint16_t)(10000 + rand_r(&seed) % 10000);
+        struct sockaddr_in at = { .sin_family = AF_INET,
+                                  .sin_addr.s_addr = htonl(INADDR_LOOPBACK),
+                                  .sin_port = htons(port) };
+        int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+        bool is_free = bind(fd, (struct sockaddr *)&at, sizeof at) == 0;
+        close(fd);
+        if (is_free)
+            return port;
+    }
+    fail_msg("no free port");
+    return 0;
+}
+
+#endif
