@@ -21,8 +21,8 @@ wide_conf groups="$(tls_group)"
 start_autoscale NOTIFY_SOCKET= || bail "autoscale does not start"
 wait_group web 1 && wait_group two 1 || bail "the groups do not come up"
 pg_sql "alter role watcher password 'changed'; select pg_terminate_backend(pid) from pg_stat_activity where usename = 'watcher'" >/dev/null
-check G15_wrong_password_is_said wait_for 30 "the failure" eval '[[ $(source_field db ".endpoints[0].error") = *password* ]]'
-wait_for 30 "the TLS host's failure" eval '[[ $(gf tls hosts) = *error* ]]'
+check G15_wrong_password_is_said wait_for 60 "the failure" eval '[[ $(source_field db ".endpoints[0].error") = *password* ]]'
+wait_for 60 "the TLS host's failure" eval '[[ $(gf tls hosts) = *error* ]]'
 echo "a line that is no password $SECRET" >"$WORK/db2.pass" && chmod 0600 "$WORK/db2.pass"
 wide_conf groups="$(tls_group)" pass="$WORK/db2.pass"
 autoscale reload >"$WORK/reload.out" 2>&1
@@ -47,7 +47,7 @@ check_equal G15_no_secret_in_the_journal 0 "$(cat "$WORK"/state.db* | grep -acF 
 pg_sql "alter role watcher password '$SECRET'"
 wide_conf groups="$(tls_group)"
 autoscale reload >/dev/null 2>&1
-check G15_the_right_password_heals wait_for 30 "the source" source_well db
+check G15_the_right_password_heals wait_for 120 "the source" source_well db
 
 chmod 0644 "$WORK/db.pass"
 OUT=$(autoscale plan 2>&1)
@@ -64,52 +64,52 @@ reset_wide
 wide_conf
 NOTIFY=$WORK/notify
 spawn "$WORK/notify.log" socat -u "UNIX-RECV:$NOTIFY" "OPEN:$NOTIFY.got,creat,append"
-wait_for 10 "the notify socket" test -S "$NOTIFY"
+wait_for 60 "the notify socket" test -S "$NOTIFY"
 notified() { # COUNT TEXT: at least so often
     [ "$(grep -aoF -- "$2" "$NOTIFY.got" 2>/dev/null | wc -l)" -ge "$1" ]
 }
 start_autoscale NOTIFY_SOCKET="$NOTIFY" WATCHDOG_USEC=1000000
-check systemd_is_told_READY wait_for 30 "READY" notified 1 READY=1
-check systemd_gets_its_watchdog wait_for 30 "WATCHDOG" notified 3 WATCHDOG=1
+check systemd_is_told_READY wait_for 60 "READY" notified 1 READY=1
+check systemd_gets_its_watchdog wait_for 60 "WATCHDOG" notified 3 WATCHDOG=1
 wait_group web 1 && wait_group two 1 || bail "the groups do not come up"
 check_equal systemd_no_RELOADING_before_one 0 "$(grep -aoc RELOADING "$NOTIFY.got")"
 wide_conf max=5
 kill -HUP "$AUTOSCALE_PID"
-check systemd_is_told_RELOADING wait_for 30 "RELOADING" notified 1 RELOADING=1
-check systemd_gets_the_time_of_the_reload notified 1 MONOTONIC_USEC=
-check systemd_is_told_READY_after_the_reload wait_for 30 "READY" notified 2 READY=1
-check sighup_reloads wait_for 30 "the new max" gf_is web max 5
+check systemd_is_told_RELOADING wait_for 60 "RELOADING" notified 1 RELOADING=1
+check_soon systemd_gets_the_time_of_the_reload notified 1 MONOTONIC_USEC=
+check systemd_is_told_READY_after_the_reload wait_for 60 "READY" notified 2 READY=1
+check sighup_reloads wait_for 60 "the new max" gf_is web max 5
 
 # --- signals ----------------------------------------------------------------------------------------------------
 knob load 30
-wait_group web 3 || bail "web is not scaled out"
+wait_for 60 "three that serve" in_step web 3 || bail "web is not scaled out"
 all_of_it() { # containers with their start, servers with their state
     local n
     for n in 1 2; do docker_of $n GET '/containers/json' | jq -cS 'map({Id, Names, State, Created}) | sort_by(.Id)[]'; done
-    haproxy_cli "$WORK/lb" 'show stat web 4 -1' | cut -d, -f1,2,18,74
-    haproxy_cli "$WORK/lb2" 'show stat web 4 -1' | cut -d, -f1,2,18,74
+    haproxy_cli "$WORK/lb" 'show stat web 4 -1' | cut -d, -f1,2,18,74 | sed -E 's: [0-9]+/[0-9]+,:,:' # checks on the way
+    haproxy_cli "$WORK/lb2" 'show stat web 4 -1' | cut -d, -f1,2,18,74 | sed -E 's: [0-9]+/[0-9]+,:,:'
 }
 sleep 1 # Docker's events are asked for by whole seconds
 WAS=$(all_of_it) SINCE=$(date +%s)
-stops_with() { # SIGNAL: prints exit status, and the time it took in seconds
+stops_with() { # SIGNAL: prints exit status, and whether it took less time than what hangs is given
     local began status
     began=$(now_ms)
     kill -s "$1" "$AUTOSCALE_PID"
-    wait_quiet 30 is_gone "$AUTOSCALE_PID"
+    wait_quiet 60 is_gone "$AUTOSCALE_PID"
     wait "$AUTOSCALE_PID"
     status=$?
     unset "OWN_PIDS[$AUTOSCALE_PID]"
     AUTOSCALE_PID=
-    [ $(($(now_ms) - began)) -lt 5000 ] && echo "$status soon" || echo "$status after $(($(now_ms) - began)) ms"
+    [ $(($(now_ms) - began)) -lt 20000 ] && echo "$status soon" || echo "$status after $(($(now_ms) - began)) ms"
 }
 stops_with TERM >"$WORK/stopped" # not in a subshell: only the parent may wait for it
 check_equal SIGTERM_stops_cleanly_and_soon "0 soon" "$(<"$WORK/stopped")"
-check systemd_is_told_STOPPING notified 1 STOPPING=1
+check_soon systemd_is_told_STOPPING notified 1 STOPPING=1
 check_equal SIGTERM_removes_the_socket no "$([ -e "$WORK/autoscale.sock" ] && echo yes || echo no)"
 check_equal SIGTERM_leaves_everything_serving "$WAS" "$(all_of_it)"
-check_match SIGTERM_is_logged 'SIGTERM: stopping; instances are left serving' "$(tail -n 3 "$LOG")"
+check SIGTERM_is_logged log_has 'SIGTERM: stopping; instances are left serving'
 start_autoscale
-wait_group web 3 && wait_group two 1
+wait_group web 3 && wait_group two 1 || bail "the daemon does not start again"
 wait_ticks 6
 check_equal restart_recreates_nothing "$WAS" "$(all_of_it)"
 for n in 1 2; do
@@ -119,10 +119,10 @@ stops_with INT >"$WORK/stopped"
 check_equal SIGINT_stops_cleanly_and_soon "0 soon" "$(<"$WORK/stopped")"
 check_equal SIGINT_leaves_everything_serving "$WAS" "$(all_of_it)"
 start_autoscale
-wait_group web 3
+wait_group web 3 || bail "the daemon does not start again"
 kill -STOP "$(<"$WORK/docker/pid")"
 knob load 50
-wait_for 30 "the host's failure" eval '[[ $(gf web hosts) = *error* ]]'
+wait_for 60 "the host's failure" eval '[[ $(gf web hosts) = *error* ]]'
 stops_with TERM >"$WORK/stopped"
 check_equal SIGTERM_stops_soon_with_a_hung_host "0 soon" "$(<"$WORK/stopped")"
 kill -CONT "$(<"$WORK/docker/pid")"

@@ -24,7 +24,7 @@ refused() { # NAME REGEX: the file as it is now
     check_match "G11_$1_is_refused" "^1 .*$2" "$STATUS $OUT"
     check_match "G11_$1_says_that_nothing_was_changed" 'autoscale reload: nothing was changed' "$OUT"
     kill -HUP "$AUTOSCALE_PID"
-    wait_for 30 "the log" log_has 'error reload nothing was changed'
+    wait_for 60 "both refusals in the log" eval '[ "$(grep -c "error reload nothing was changed" "$LOG")" -ge 2 ]'
     check_equal "G11_$1_changes_nothing" "$VIEW" "$(view)"
     : >"$LOG"
 }
@@ -55,12 +55,12 @@ check G11_lowered_max_binds wait_group web 2
 wide_conf max=4
 kill -HUP "$AUTOSCALE_PID"
 check G11_raised_max_by_SIGHUP_lets_it_grow wait_group web 4
-check G11_SIGHUP_logs_what_changed log_has "info reload .*group 'web'.*max"
+check_soon G11_SIGHUP_logs_what_changed log_has "info reload .*group 'web'.*max"
 wide_conf max=4 env='A = "1";'
 run autoscale reload
 check_equal G11_changed_template_marks_outdated_ones "0 4" \
     "$STATUS $(status_json | jq -r '.groups[] | select(.name == "web") | [.instances[] | select(.outdated)] | length')"
-check_match G11_status_says_outdated ' outdated ' "$(autoscale status)"
+check_says G11_status_says_outdated ' outdated ' autoscale status
 wide_conf max=3
 autoscale reload >/dev/null
 check G11_max_below_the_size_takes_effect wait_group web 3
@@ -73,7 +73,7 @@ BEFORE=$(containers_of web)
 wide_conf max=3 balancers="\"$ADMIN2\""
 run autoscale reload
 check G11_a_moved_group_leaves_nothing_behind wait_for 60 "the members to move" members_are 0 3
-check G11_the_old_balancer_is_let_go wait_for 30 "the log" log_has "info web balancer $ADMIN has none of our servers any more"
+check G11_the_old_balancer_is_let_go wait_for 60 "the log" log_has "info web balancer $ADMIN has none of our servers any more"
 check_equal G11_a_move_replaces_no_instance "$BEFORE" "$(containers_of web)"
 wide_conf max=3
 autoscale reload >/dev/null
@@ -105,32 +105,33 @@ check_equal G7_a_move_over_restarts_replaces_no_instance "$BEFORE" "$(containers
 
 # windows: web is about to shrink when another group is reloaded
 reset_wide
-wide_conf scale_in='window = "12s"; cooldown = "60s"; max_step = 1; period = "1s";' max=6
+wide_conf scale_in='window = "20s"; cooldown = "60s"; max_step = 1; period = "1s";' max=6
 start_autoscale
 knob load 50
 wait_group web 5 || bail "web is not scaled out"
 knob load 10
-wait_for 30 "the window to hold" eval '[[ $(gf web summary) = *"was wanted within the last 12s"* ]]'
-wait_ticks 10 # five seconds of the window
+wait_for 60 "the window to hold" eval '[[ $(gf web summary) = *"was wanted within the last 20s"* ]]'
+wait_ticks 6 # three seconds of the window
 LEFT=$(autoscale explain web --json | jq .next_change_ms)
-wide_conf scale_in='window = "12s"; cooldown = "60s"; max_step = 1; period = "1s";' max=6 max2=5
+wide_conf scale_in='window = "20s"; cooldown = "60s"; max_step = 1; period = "1s";' max=6 max2=5
 run autoscale reload
 check_match G11_only_the_other_group_changed "group 'two'" "$OUT"
 check_equal G11_unchanged_group_is_not_named "" "$(grep "group 'web'" <<<"$OUT")"
 wait_ticks 1
 NOW=$(autoscale explain web --json | jq .next_change_ms)
 check G11_window_goes_on_over_the_reload [ "${NOW:-0}" -gt 0 -a "${NOW:-0}" -le "$LEFT" ]
-wait_for 30 "the first scale-in" gf_is web wanted 4
-wait_for 30 "the cooldown to hold" eval '[[ $(gf web summary) = *"cooldown of scale-in"* ]]'
+wait_for 90 "the first scale-in" gf_is web wanted 4
+wait_for 60 "the cooldown to hold" eval '[[ $(gf web summary) = *"cooldown of scale-in"* ]]'
 BEFORE=$(autoscale explain web --json | jq .next_change_ms)
-wide_conf scale_in='window = "12s"; cooldown = "60s"; max_step = 1; period = "1s";' max=6 max2=6
+wide_conf scale_in='window = "20s"; cooldown = "60s"; max_step = 1; period = "1s";' max=6 max2=6
 autoscale reload >/dev/null
 wait_ticks 2
 AFTER=$(autoscale explain web --json | jq .next_change_ms)
 check G11_cooldown_goes_on_over_the_reload [ "${AFTER:-0}" -gt 0 -a "${AFTER:-0}" -lt "$BEFORE" ]
-check_match G11_explain_shows_the_cooldown 'rate +[0-9]+ -> 4 +cooldown of scale-in: [0-9.]+s left' "$(autoscale explain web)"
+check_says G11_explain_shows_the_cooldown 'rate +[0-9]+ -> 4 +cooldown of scale-in: [0-9.]+s left' autoscale explain web
 
 # --- G12 -----------------------------------------------------------------------------------------------------------
+wait_ticks 4 # a moment is told by whole seconds: well after the cooldown began to hold
 HELD=$(date -u +%Y-%m-%dT%H:%M:%SZ)
 wait_ticks 4
 wide_conf max=6
@@ -144,17 +145,18 @@ check_match G12_with_every_stage 'merge .*stabilise .*flap-test .*rate +[0-9]+ -
 check_equal G12_past_decision_as_json "4 4 rate" "$(autoscale explain web --at "$HELD" --json |
     jq -r '"\(.current) \(.desired) \(.stages[] | select(.before != .after and .after == 4) | .stage)"')"
 WINDOW=$(autoscale history -g web -n 5000 --json | jq -r '[.decisions[] | select(.outcome | test("stabilise:5"))][0].time')
-check_match G12_decision_held_by_the_window_is_explained 'stabilise +1 -> 5 +5 was wanted within the last 12s' "$(autoscale explain web --at "$WINDOW")"
+check_match G12_decision_held_by_the_window_is_explained 'stabilise +1 -> 5 +5 was wanted within the last 20s' "$(autoscale explain web --at "$WINDOW")"
 check_match G12_history_shows_scale_events 'scale-out +web +[0-9]+ -> [0-9]+: knob asks for.*scale-in +web +5 -> 4: ' "$(autoscale history -g web -n 5000)"
 run autoscale explain web --at 2001-01-01T00:00:00Z
 check_match G12_no_record_is_said "^1 .*no decision of group 'web' is recorded for that time" "$STATUS $OUT"
 run autoscale explain nosuch
 check_match G12_no_group_is_said "^1 .*no group 'nosuch'" "$STATUS $OUT"
-WAS=$(autoscale history -g web -n 5000 --json | jq -c '[.events[].id] | max')
+WAS=$(autoscale history -g web -n 5000 --json | jq -c '.events | max_by(.id)')
 kill9_autoscale
 run autoscale history -g web -n 5000
 check_match G12_history_works_when_the_daemon_was_killed '^0 .*scale-in +web +5 -> 4: ' "$STATUS $OUT"
-check_equal G12_history_json_from_the_journal "$WAS" "$(autoscale history -g web -n 5000 --json | jq -c '[.events[].id] | max')"
+check_equal G12_history_json_from_the_journal "$WAS" "$(autoscale history -g web -n 5000 --json |
+    jq -c --argjson was "$WAS" '.events[] | select(.id == $was.id)')"
 
 # --- G14 -----------------------------------------------------------------------------------------------------------
 reset_wide
@@ -165,14 +167,14 @@ wait_group web 4 || bail "web does not come up"
 IDS=$(containers_of web)
 freeze() { for id in $IDS; do docker_of 1 POST "/containers/$id/$1" -o /dev/null; done; }
 freeze pause
-check G14_many_silent_ones_are_doubted wait_for 30 "the doubt" gf_has web doubt '[2-4] of 4 serving instances look dead at once'
-check_match G14_status_says_doubt 'doubt +[2-4] of 4 serving instances look dead' "$(autoscale status)"
+check G14_many_silent_ones_are_doubted wait_for 60 "the doubt" gf_has web doubt '[2-4] of 4 serving instances look dead at once'
+check_says G14_status_says_doubt 'doubt +[2-4] of 4 serving instances look dead' autoscale status
 wait_ticks 10
 check_equal G14_none_is_replaced "$IDS" "$(containers_of web)"
 check_equal G14_none_failed 0 "$(gf web failed)"
 freeze unpause
-check G14_doubt_ends wait_for 30 "the end of the doubt" gf_is web doubt ""
-check G14_end_is_logged log_has 'the doubt is over'
+check G14_doubt_ends wait_for 60 "the end of the doubt" gf_is web doubt ""
+check_soon G14_end_is_logged log_has 'the doubt is over'
 check G14_all_serve_again wait_group web 4
 check_equal G14_nothing_was_replaced "$IDS" "$(containers_of web)"
 
@@ -183,9 +185,9 @@ PIDS=$(for id in $IDS; do # below the container's init
 done)
 # shellcheck disable=SC2086
 kill -STOP $PIDS
-check G14_stopped_processes_are_doubted wait_for 30 "the doubt" gf_has web doubt 'look dead at once'
+check G14_stopped_processes_are_doubted wait_for 60 "the doubt" gf_has web doubt 'look dead at once'
 kill -STOP "$(<"$WORK/docker/pid")" # and the host does not answer either
-wait_for 30 "the host's failure" gf_has web hosts 'failing_s'
+wait_for 60 "the host's failure" gf_has web hosts 'failing_s'
 wait_ticks 6
 check_equal G14_blind_and_doubting_nothing_is_done "4 0" "$(gf web footprint) $(gf web failed)"
 kill -CONT "$(<"$WORK/docker/pid")"

@@ -52,6 +52,7 @@ add_foreign_member() {
 
 # From two instances to one and back, with restarts, a crash and a death in between.
 full_cycle() {
+    local dead
     start_autoscale && wait_settled 3 || return 1
     write_conf min=1 max=1 network=e2e-shared
     reload_autoscale && wait_settled 1 || return 1
@@ -59,8 +60,10 @@ full_cycle() {
     start_autoscale && wait_settled 1 || return 1
     kill9_autoscale
     start_autoscale && wait_settled 1 || return 1
-    docker_api POST "/containers/$(containers)/kill" -o /dev/null
-    wait_for 60 "the dead instance to be replaced" eval '[ "$(our_real_containers | wc -l)" = 1 ] && is_settled 1' || return 1
+    dead=$(our_real_containers)
+    docker_api POST "/containers/$dead/kill" -o /dev/null
+    wait_for 60 "the dead instance to be replaced" eval \
+        '[ "$(our_real_containers | wc -l)" = 1 ] && [ "$(our_real_containers)" != "$dead" ] && is_settled 1' || return 1
     write_conf min=3 max=3 network=e2e-shared
     reload_autoscale && wait_settled 3 || return
 }
@@ -73,7 +76,7 @@ strangers_are_left_alone() {
     local docker_before balancer_before n=0
     make_strangers || bail "the foreign containers do not start"
     add_foreign_member >/dev/null
-    wait_for 20 "the static servers to be up" eval '[ "$(backend_rows web | grep -c " UP ")" = 2 ]' || return
+    wait_for 60 "the static servers to be up" eval '[ "$(backend_rows web | grep -c " UP ")" = 2 ]' || return
     docker_before=$(docker_strangers) balancer_before=$(balancer_strangers)
     note "$(wc -l <<<"$docker_before") foreign objects in Docker, $(wc -l <<<"$balancer_before") foreign servers"
     check_equal G6_the_test_has_its_strangers "9 4" "$(wc -l <<<"$docker_before") $(wc -l <<<"$balancer_before")"
@@ -81,8 +84,8 @@ strangers_are_left_alone() {
     check G6_full_cycle_among_strangers full_cycle
     check_equal G6_foreign_containers_networks_and_volumes_untouched "$docker_before" "$(docker_strangers)"
     check_equal G6_foreign_balancer_members_untouched "$balancer_before" "$(balancer_strangers)"
-    check_equal G6_foreign_members_are_counted 3 "$(status_json | jq '.groups[0].balancers[0].foreign_members')"
-    check_equal G6_used_the_foreign_network 3 "$(docker_api GET /networks/e2e-shared | jq '.Containers | length')"
+    check_becomes G6_foreign_members_are_counted 3 eval "status_json | jq '.groups[0].balancers[0].foreign_members'"
+    check_becomes G6_used_the_foreign_network 3 eval "docker_api GET /networks/e2e-shared | jq '.Containers | length'"
     # With the journal lost, ours are known by their mark alone; that must not make strangers ours.
     n=$(our_real_containers)
     kill9_autoscale
@@ -92,7 +95,7 @@ strangers_are_left_alone() {
     check_equal G6_lost_journal_makes_no_new_ones "$n" "$(our_real_containers)"
     check_equal G6_lost_journal_leaves_containers_alone "$docker_before" "$(docker_strangers)"
     check_equal G6_lost_journal_leaves_members_alone "$balancer_before" "$(balancer_strangers)"
-    check_equal G6_other_backend_serves 200 "$(http_status "$OTHER_SITE/")"
+    check_becomes G6_other_backend_serves 200 http_status "$OTHER_SITE/"
 }
 
 # --- G13 --------------------------------------------------------------------------------------------------------
@@ -100,43 +103,48 @@ members_back() {
     [ "$(up_members)" = "$WANTED" ]
 }
 
-# The interval is 1 s, and two checks 100 ms apart bring a member up; a slow machine gets four times that.
-back_within_an_interval() { # NAME SINCE(ms)
-    local took
-    wait_for 60 "the members to be back" members_back || { fail "G13_$1"; show_three; return; }
-    took=$(($(now_ms) - $2))
-    note "$1: members back after $took ms"
-    check "G13_$1" [ "$took" -le 4800 ]
+known_again() { # in HAProxy's table, whether or not its checks have passed
+    [ "$(members)" = "$WANTED" ]
+}
+
+# By the daemon's own count of its rounds: one, with room for a slow machine. The checks that bring a member up are HAProxy's,
+# in its own time.
+back_within_an_interval() { # NAME ROUND: the daemon's when HAProxy answered again
+    local rounds began
+    began=$(now_ms)
+    wait_for 60 "the members to be known again" known_again || { fail "G13_$1"; show_three; return; }
+    rounds=$(($(ticks) - $2))
+    note "$1: members known after $rounds rounds, $(($(now_ms) - began)) ms"
+    check "G13_$1" [ "$rounds" -le 4 ]
+    check "G13_${1}_brings_them_up" wait_for 60 "the members to be up" members_back
     check "G13_${1}_recreates_nothing" [ "$(our_containers | sort) $(group_field launches_total)" = "$BEFORE 3" ]
     check "G13_${1}_keeps_all_serving" wait_settled 3
 }
 
 members_come_back() {
-    local t
     write_conf min=3 max=3 interval=1s
     start_autoscale || return
     wait_settled 3 || return
     WANTED=$(containers) BEFORE=$(our_containers | sort)
-    t=$(now_ms)
     reload_haproxy "$WORK/lb"
-    back_within_an_interval after_reload "$t"
+    back_within_an_interval after_reload "$(ticks)"
     stop_haproxy "$WORK/lb"
-    wait_for 20 "the loss to be noticed" eval '[ "$(status_json | jq .groups[0].balancers[0].ok)" = false ]' || return
+    wait_for 60 "the loss to be noticed" eval '[ "$(status_json | jq .groups[0].balancers[0].ok)" = false ]' || return
     check_equal G13_outage_recreates_nothing "$BEFORE" "$(our_containers | sort)"
     start_haproxy "$WORK/lb/haproxy.cfg" "$WORK/lb"
-    back_within_an_interval after_restart "$(now_ms)"
+    back_within_an_interval after_restart "$(ticks)"
     { # a crash of both
         kill -KILL "$(cat "$WORK/lb/haproxy.pid")" "$(haproxy_worker "$WORK/lb")"
         stop_haproxy "$WORK/lb"
     } 2>/dev/null
     start_haproxy "$WORK/lb/haproxy.cfg" "$WORK/lb"
-    back_within_an_interval after_crash "$(now_ms)"
+    back_within_an_interval after_crash "$(ticks)"
     stop_autoscale
     reload_haproxy "$WORK/lb"
     start_autoscale || return
     wait_for 60 "the members to be back" members_back || return
     check G13_reload_while_we_were_away [ "$(our_containers | sort)" = "$BEFORE" ]
-    check G13_all_three_agree three_agree 3
+    check G13_all_three_agree wait_rest 3
 }
 
 # A reload leaves requests to the old worker, which the socket of the new one does not show: whoever drains, or
@@ -147,36 +155,39 @@ busy() {
 
 two_busy_instances() { # ANSWERS
     local n
-    write_conf min=2 max=2 drain=60s
+    write_conf min=2 max=2 drain=10m
     start_autoscale || return
     wait_settled 2 || return
     PIDS=()
     for n in 1 2; do
-        curl -s -o /dev/null -m 60 -w '%{http_code}\n' "$SITE/slow/8000" >>"$1" &
+        curl -s -o /dev/null -m 300 -w '%{http_code}\n' "$SITE/hold" >>"$1" &
         PIDS+=($!)
-        wait_for 20 "$n busy instances" busy "$n" || return
+        wait_for 60 "$n busy instances" busy "$n" || return
     done
-    write_conf min=1 max=1 drain=60s
+    write_conf min=1 max=1 drain=10m
 }
 
 drain_then_reload() {
     two_busy_instances "$WORK/answers-1" || return
     reload_autoscale || return
-    wait_for 20 "one to be draining" field_is draining 1 || return
+    wait_for 60 "one to be draining" field_is draining 1 || return
     reload_haproxy "$WORK/lb"
-    wait_for 20 "one member to be back" eval '[ "$(up_members | wc -l)" = 1 ]' || return
-    wait "${PIDS[@]}"
-    check_equal G13_reload_does_not_end_a_drain "200 200 " "$(tr '\n' ' ' <"$WORK/answers-1")"
+    wait_for 60 "one member to be back" eval '[ "$(up_members | wc -l)" = 1 ]' || return
+    wait_ticks 6
     check_equal G13_a_draining_member_is_not_put_back 1 "$(members | wc -l)"
+    check_equal G13_the_drain_goes_on_meanwhile 1 "$(group_field draining)"
+    release && wait "${PIDS[@]}"
+    check_equal G13_reload_does_not_end_a_drain "200 200 " "$(tr '\n' ' ' <"$WORK/answers-1")"
 }
 
 reload_then_drain() {
     two_busy_instances "$WORK/answers-2" || return
     reload_haproxy "$WORK/lb"
-    wait_for 20 "both members to be back" eval '[ "$(up_members | wc -l)" = 2 ]' || return
+    wait_for 60 "both members to be back" eval '[ "$(up_members | wc -l)" = 2 ]' || return
     reload_autoscale || return
-    wait_for 20 "one to be draining" field_is draining 1 || return
-    wait "${PIDS[@]}"
+    wait_for 60 "one to be draining" field_is draining 1 || return
+    wait_ticks 6
+    release && wait "${PIDS[@]}"
     check_equal G13_drain_waits_for_the_old_worker "200 200 " "$(tr '\n' ' ' <"$WORK/answers-2")"
 }
 

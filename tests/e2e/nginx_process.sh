@@ -26,5 +26,5 @@ check_equal nginx_process_succeeds_without_privileges 0 $?
 text=$(<"$WORK/whole.log")
 check_match nginx_process_no_request_fails 'done in [0-9.]+ s: [1-9][0-9]* due, [0-9]+ ok, 0 failed' "$text"
 check_match nginx_process_scales_out_and_in 'scaled 1 -> 4 -> 1' "$text"
-check nginx_process_leaves_nothing wait_quiet 10 is_clean
+check nginx_process_leaves_nothing wait_quiet 60 is_clean
 finish

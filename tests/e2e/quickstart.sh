@@ -50,7 +50,7 @@ check_equal quickstart_succeeds_without_privileges 0 "$status"
 check_match quickstart_no_request_fails 'done in [0-9.]+ s: [1-9][0-9]* due, [0-9]+ ok, 0 failed' "$text"
 check_match quickstart_scales_out_and_in 'scaled 1 -> 4 -> 1' "$text"
 check_match quickstart_instances_outlive_the_controller 'autoscale has ended, and the site still answers' "$text"
-check quickstart_leaves_nothing wait_quiet 10 is_clean
+check quickstart_leaves_nothing wait_quiet 60 is_clean
 
 # --- interrupted ------------------------------------------------------------------------------------------
 is_serving() {
@@ -66,5 +66,5 @@ else
 fi
 kill -TERM "$SPAWN_PID"
 wait_for 60 "the interrupted quick start to end" is_gone "$SPAWN_PID"
-check quickstart_leaves_nothing_when_interrupted wait_quiet 10 is_clean
+check quickstart_leaves_nothing_when_interrupted wait_quiet 60 is_clean
 finish

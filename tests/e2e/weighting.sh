@@ -145,32 +145,38 @@ check weighting_even_p95_is_that_of_the_slow_one below "$((SLOW_MS * 9 / 10))" "
 write_conf load
 autoscale reload >"$WORK/reload.log" 2>&1 || bail "the reload is refused: $(<"$WORK/reload.log")"
 start_background
-wait_for 120 "the slow one's weight to settle" weight_between "$VICTIM" 1 12
+check weighting_load_the_slow_one_has_little wait_for 180 "the slow one's weight to settle" weight_between "$VICTIM" 1 12
+check_soon weighting_load_the_others_keep_theirs others_keep 70
+check_says weighting_load_explain_says_how_slow_it_is "$VICTIM +[0-9]+ +answers in ([2-9][0-9][0-9]|[1-9][0-9]{3,}) ms" autoscale explain web
 end_pid "$BACKGROUND" 60 INT
 check_equal weighting_load_no_request_fails_on_the_way 0 "$(count background failed)"
-check weighting_load_the_slow_one_has_little weight_between "$VICTIM" 1 15
-check weighting_load_the_others_keep_theirs others_keep 70
-check weighting_load_is_recorded_in_explain wait_quiet 20 same_weights
-check_match weighting_load_explain_says_how_slow_it_is "$VICTIM +[0-9]+ +answers in [23][0-9][0-9] ms" "$(autoscale explain web)"
-check_match weighting_load_steps_are_in_the_history "weights +.*$VICTIM 1?[0-9][0-9] -> [0-9]+ \([0-9]+ ms\)" "$(autoscale history -g web)"
+check_soon weighting_load_is_recorded_in_explain same_weights
+check_says weighting_load_steps_are_in_the_history "weights +.*$VICTIM 1?[0-9][0-9] -> [0-9]+ \([0-9]+ ms\)" autoscale history -g web -n 5000
 
-load weighted 12
+FAILURES=0
+for try in 1 2 3 4; do # a machine that is busy with something else makes all of them slow for a while
+    load weighted 12
+    FAILURES=$((FAILURES + $(count weighted failed)))
+    below "$(count weighted p95_ms)" "$(count even p95_ms)" 60 && break
+    note "try $try: p95 $(count weighted p95_ms) ms; weights: $(listed_weights | tr '\n' ' ')"
+done
 note "p95: even $(count even p95_ms) ms, load $(count weighted p95_ms) ms; weights: $(listed_weights | tr '\n' ' ')"
-check_equal weighting_load_no_request_fails 0 "$(count weighted failed)"
+check_equal weighting_load_no_request_fails 0 "$FAILURES"
 check weighting_load_p95_is_clearly_below_even below "$(count weighted p95_ms)" "$(count even p95_ms)" 60
-check weighting_load_never_reaches_zero weight_between "$VICTIM" 1 30
+check_soon weighting_load_keeps_it_down weight_between "$VICTIM" 1 30
+check_equal weighting_load_never_reaches_zero "" "$(autoscale history -g web -n 5000 | grep -oE 'web-[0-9a-f]+ [0-9]+ -> 0 ')"
 
 # --- the slowness goes away ---------------------------------------------------------------------------------
 rm "$SLOW"
 start_background
-check weighting_load_recovers wait_for 240 "the weight to come back" weight_between "$VICTIM" 80 200
+check weighting_load_recovers wait_for 300 "the weight to come back" weight_between "$VICTIM" 80 200
 end_pid "$BACKGROUND" 60 INT
 check_equal weighting_load_no_request_fails_meanwhile 0 "$(count background failed)"
 
 # --- back to even -------------------------------------------------------------------------------------------
 echo "$VICTIM $SLOW_MS" >"$SLOW"
 start_background
-wait_for 120 "the slow one's weight to fall again" weight_between "$VICTIM" 1 60
+wait_for 180 "the slow one's weight to fall again" weight_between "$VICTIM" 1 60
 write_conf even
 autoscale reload >"$WORK/reload.log" 2>&1
 check weighting_even_again_restores_the_weights wait_for 60 "weights of 100" eval \

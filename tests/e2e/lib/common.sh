@@ -24,6 +24,9 @@
 #   own_pid, which remembers the start time too: end_pid ends exactly that process, or nobody.
 # - cleanup_add "command" runs at the end, last added first, after failure, INT and TERM too.
 # - Names of checks are the behaviour: ok NAME, fail NAME TEXT, skip NAME REASON, check NAME command….
+# - One reading of something that moves (status, explain, a log, a balancer's table) is no proof on a slow machine:
+#   check_says, check_becomes and check_soon repeat it for a minute. One reading is right for what must not have moved,
+#   after a count of decisions in which it could have.
 # - The last line of a test is "N passed, N failed" or "N passed, N failed, N skipped"; the exit status is
 #   0 only when nothing failed and `finish` was reached.
 
@@ -73,6 +76,44 @@ check_equal() { # NAME WANT GOT
 
 check_match() { # NAME REGEX TEXT
     if [[ $3 =~ $2 ]]; then ok "$1"; else fail "$1" "no /$2/ in '$3'"; fi
+}
+
+check_says() { # NAME REGEX command…: comes to say so
+    local name=$1 regex=$2
+    shift 2
+    if repeat_until matches "$regex" "$@"; then ok "$name"; else fail "$name" "no /$regex/ within ${PATIENCE}s in '$SAID'"; fi
+}
+
+check_becomes() { # NAME WANT command…: comes to say just that
+    local name=$1 want=$2
+    shift 2
+    if repeat_until equals "$want" "$@"; then ok "$name"; else fail "$name" "wanted '$want' within ${PATIENCE}s, last got '$SAID'"; fi
+}
+
+check_soon() { # NAME command…: comes to succeed
+    local name=$1
+    shift
+    if wait_quiet "$PATIENCE" "$@"; then ok "$name"; else fail "$name" "'$*' did not come true within ${PATIENCE}s"; fi
+}
+
+PATIENCE=${PATIENCE:-60} SAID=
+
+matches() { # REGEX TEXT
+    [[ $2 =~ $1 ]]
+}
+
+equals() { # WANT TEXT
+    [ "$1" = "$2" ]
+}
+
+repeat_until() { # PREDICATE ARGUMENT command…: SAID is the last output of the command, errors too
+    local until predicate=$1 argument=$2
+    shift 2
+    until=$(($(now_ms) + PATIENCE * 1000))
+    while SAID=$("$@" 2>&1); ! "$predicate" "$argument" "$SAID"; do
+        [ "$(now_ms)" -lt "$until" ] || return 1
+        sleep 0.1
+    done
 }
 
 finish() {
@@ -175,13 +216,13 @@ spawn() { # LOG command…: in the background, pid in SPAWN_PID
     }
 }
 
-end_pid() { # PID [SECONDS [SIGNAL]]: asks, wakes it when stopped, and kills it after SECONDS (5)
+end_pid() { # PID [SECONDS [SIGNAL]]: asks, wakes it when stopped, and kills it after SECONDS (15)
     is_running "$1" || return 0
     kill -s "${3:-TERM}" "$1" 2>/dev/null
     kill -s CONT "$1" 2>/dev/null
-    if ! wait_quiet "${2:-5}" is_gone "$1"; then
+    if ! wait_quiet "${2:-15}" is_gone "$1"; then
         is_running "$1" && kill -s KILL "$1" 2>/dev/null
-        wait_quiet 5 is_gone "$1"
+        wait_quiet 60 is_gone "$1"
     fi
     wait "$1" 2>/dev/null
     unset "OWN_PIDS[$1]"
@@ -236,5 +277,5 @@ pick_address() { # prints an address of 127.0.0.0/8 that other tests hardly use
 }
 
 http_status() { # URL [curl options…]: prints the status, 000 when there is no answer
-    curl -s -o /dev/null -m 2 -w '%{http_code}' "${@:2}" "$1"
+    curl -s -o /dev/null -m 10 -w '%{http_code}' "${@:2}" "$1"
 }

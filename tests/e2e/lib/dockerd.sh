@@ -57,8 +57,8 @@ start_dockerd() ( # DIR [NETNS|-] [dockerd option...]
         --exec-root "$dir/exec" --pidfile "$dir/pid" -H "unix://$dir/docker.sock" \
         --bridge=none --iptables=false --ip6tables=false --ip-forward=false --ip-masq=false \
         --userland-proxy=true --log-level=warn "$@" </dev/null >>"$dir/log" 2>&1 &
-    local pid=$! until=$((SECONDS + 20))
-    until [ -S "$dir/docker.sock" ] && _dk_curl "$dir" /_ping -f -m 2 >/dev/null; do
+    local pid=$! until=$((SECONDS + 90))
+    until [ -S "$dir/docker.sock" ] && _dk_curl "$dir" /_ping -f -m 10 >/dev/null; do
         if [ $SECONDS -ge $until ] || ! [ -d "/proc/$pid" ]; then
             echo "dockerd in $dir did not start:" >&2
             tail -n 5 "$dir/log" >&2
@@ -86,13 +86,13 @@ stop_dockerd() ( # DIR
         local ns=(nsenter "--net=/proc/$pid/ns/net") b
         for b in $bridges; do "${ns[@]}" ip link del "$b" 2>/dev/null; done
         kill "$pid"
-        _dk_wait_gone 10 "$pid" || kill -KILL "$pid" 2>/dev/null
+        _dk_wait_gone 30 "$pid" || kill -KILL "$pid" 2>/dev/null
     fi
     local rest b
     for b in $bridges; do ip link del "$b" 2>/dev/null; done
     rest=$(_dk_pids_of "$dir" | tr '\n' ' ')
     # shellcheck disable=SC2086
-    [ -z "$rest" ] || { kill -KILL $rest 2>/dev/null; _dk_wait_gone 5 $rest; }
+    [ -z "$rest" ] || { kill -KILL $rest 2>/dev/null; _dk_wait_gone 30 $rest; }
     awk -v d="$dir/" 'index($2, d) == 1 { print $2 }' /proc/self/mounts | sort -r |
         while read -r m; do umount -l "$m"; done
     rm -rf "$dir"

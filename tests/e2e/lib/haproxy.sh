@@ -14,10 +14,10 @@
 # Needs haproxy and socat. HAPROXY names another binary; HAPROXY_TRIES is how many times 0.05 s to wait.
 
 : "${HAPROXY:=haproxy}"
-: "${HAPROXY_TRIES:=200}"
+: "${HAPROXY_TRIES:=1200}"
 
 haproxy_cli() {
-    printf '%s\n' "$2" | socat -t5 - "UNIX-CONNECT:$1/admin.sock" 2>/dev/null
+    printf '%s\n' "$2" | socat -t15 - "UNIX-CONNECT:$1/admin.sock" 2>/dev/null
 }
 
 haproxy_worker() {

@@ -13,10 +13,13 @@
 #     containers                           instance ids of all containers with our mark, sorted: Docker's view
 #     members · up_members                 ids of our servers in backend `web`, sorted: HAProxy's view
 #     three_agree N                        journal, Docker and HAProxy have the same N instances
-#     watch_footprint FILE                 counts our containers all the time; end it with end_watch, see
-#                                          most_containers FILE and watched FILE
+#     at_rest N · wait_rest N              all of that · waits for it (60 s)
+#     ticks · wait_ticks N                 the daemon's count of its rounds · waits for N more of them
+#     watch_footprint FILE                 counts our containers all the time; end it with end_watch, which waits until
+#                                          it has looked often enough; see most_containers FILE and watched FILE
 #     start_load NAME CURVE [OPTION…]      loadgen against $SITE; end_load NAME waits for it,
 #                                          stop_load NAME ends it early, load_count NAME FIELD its numbers
+#     release                              lets the instances answer the requests for /hold that they keep waiting
 #     docker_api METHOD PATH [curl option…]
 #
 # Addresses: SITE (HAProxy's frontend for `web`), OTHER_SITE (the foreign one). Sockets: DOCKER, ADMIN.
@@ -68,13 +71,15 @@ write_balancer() {
 global
     stats socket $ADMIN mode 600 level admin expose-fd listeners
     maxconn 4000
-    hard-stop-after 20s
+    hard-stop-after 120s
 defaults
     mode http
-    timeout connect ${CONNECT_TIMEOUT:-2s}
+    # a check that is answered late on a busy machine is no death
+    timeout check 3s
+    timeout connect ${CONNECT_TIMEOUT:-10s}
     timeout client 60s
-    timeout server 60s
-    timeout queue 30s
+    timeout server 300s
+    timeout queue 60s
     timeout http-keep-alive 60s
     retries 0
 frontend site
@@ -109,7 +114,7 @@ write_conf() {
     local min=1 max=6 interval=500ms            # lb: the source's socket; env, compute, balancer: further lines
     local policies='"load"' load='type = "target"; metric = "lb.web.request_rate"; per_instance = 20.0;'
     local lb=$ADMIN env= compute= balancer= sources= more_policies=
-    local health='http = "/healthz"; interval = "100ms"; rise = 2; boot_timeout = "30s";'
+    local health='http = "/healthz"; interval = "100ms"; rise = 2; timeout = "3s"; boot_timeout = "60s";'
     local scale_in='window = "2s"; period = "1s";' scale_out= network=e2e drain=10s
     [ $# = 0 ] || local "$@"
     cat >"$CONF.new" <<CONF
@@ -148,7 +153,7 @@ start_autoscale() { # [VAR=VALUE…]
 }
 
 stop_autoscale() {
-    [ -z "$AUTOSCALE_PID" ] || end_pid "$AUTOSCALE_PID" 15
+    [ -z "$AUTOSCALE_PID" ] || end_pid "$AUTOSCALE_PID" 60
     AUTOSCALE_PID=
 }
 
@@ -234,6 +239,32 @@ three_agree() { # N
         [ "$(our_containers | awk '$3 == "running"' | wc -l)" = "$1" ]
 }
 
+at_rest() { # N
+    three_agree "$1" && is_settled "$1"
+}
+
+wait_rest() { # N [SECONDS]
+    wait_for "${2:-60}" "three views of the same $1" at_rest "$1" && return 0
+    show_three
+    return 1
+}
+
+ticks() {
+    status_json | jq -r .ticks
+}
+
+ticks_reach() { # N
+    local now
+    now=$(ticks)
+    [[ $now =~ ^[0-9]+$ ]] && [ "$now" -ge "$1" ]
+}
+
+wait_ticks() { # N
+    local now
+    now=$(ticks)
+    wait_for 60 "$1 rounds" ticks_reach $((now + $1))
+}
+
 show_three() {
     note "containers: $(containers | tr '\n' ' ')"
     note "members:    $(backend_rows web | tr '\n' ';')"
@@ -266,12 +297,18 @@ watch_footprint() { # FILE
     : >"$1"
     spawn "$WORK/watch.log" footprint_loop "$1"
     WATCH_PID=$SPAWN_PID
-    wait_for 10 "the watcher's first look" test -s "$1"
+    WATCH_FILE=$1
+    wait_for 60 "the watcher's first look" test -s "$1"
 }
 
 end_watch() {
-    end_pid "$WATCH_PID" 5 KILL
-} 2>/dev/null
+    wait_for 60 "enough looks" looked_often "$WATCH_FILE" # of too few nobody can say that they saw all
+    end_pid "$WATCH_PID" 15 KILL 2>/dev/null
+}
+
+looked_often() { # FILE
+    [ "$(watched "$1")" -ge 30 ]
+}
 
 most_containers() { # FILE
     awk '$2 > most { most = $2 } END { print most + 0 }' "$1"
@@ -298,7 +335,14 @@ end_load() { # NAME [SECONDS]: waits for its end
 }
 
 stop_load() { # NAME: ends it now; what it has sent is still counted
-    end_pid "${LOADS[$1]}" 40 INT
+    end_pid "${LOADS[$1]}" 60 INT
+}
+
+release() { # over the published ports: HAProxy chooses whom it likes
+    local address port
+    while read -r address port; do
+        curl -s -o /dev/null -m 10 --retry 3 "http://$address:$port/release" || return 1
+    done < <(status_json | jq -r '.groups[]? | select(.name == "web") | .instances[] | select(.port > 0) | "\(.address) \(.port)"')
 }
 
 load_count() { # NAME FIELD

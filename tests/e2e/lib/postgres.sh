@@ -56,8 +56,8 @@ start_postgres() { # DIR PORT [server option…]
         -c synchronous_commit=off -c shared_buffers=16MB -c max_wal_size=256MB "$@" || return 1
     PG_PID=$SPAWN_PID PG_DIR=$dir PG_PORT=$port
     PG_CONNINFO="host=$dir port=$port user=postgres dbname=postgres"
-    cleanup_add "end_pid $PG_PID 10 INT" # before the plain end: a fast shutdown leaves no shared memory
-    if ! wait_quiet 15 pg_answers; then
+    cleanup_add "end_pid $PG_PID 30 INT" # before the plain end: a fast shutdown leaves no shared memory
+    if ! wait_quiet 90 pg_answers; then
         warn "PostgreSQL does not answer: $(tail -n 1 "$log")"
         return 1
     fi
@@ -78,6 +78,6 @@ pg_role() { # NAME PASSWORD [monitor]
 
 stop_postgres() { # [SIGNAL]
     [ -n "$PG_PID" ] || return 0
-    end_pid "$PG_PID" 10 "${1:-INT}"
+    end_pid "$PG_PID" 30 "${1:-INT}"
     PG_PID=
 }

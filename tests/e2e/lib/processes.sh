@@ -24,7 +24,7 @@ none_left() {
 end_instances() {
     local pid
     for pid in $(instances); do kill -TERM -- "-$pid"; done
-    wait_quiet 5 none_left && return
+    wait_quiet 15 none_left && return
     for pid in $(instances); do kill -KILL -- "-$pid"; done
-    wait_quiet 5 none_left
+    wait_quiet 15 none_left
 }

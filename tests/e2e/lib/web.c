@@ -4,14 +4,15 @@
  *
  *   /healthz     200 when warm                       WEB_PORT        8080
  *   /slow/MS     200 after MS milliseconds           WEB_SERVICE_MS  0: time any other path takes
- *   any other    200 after WEB_SERVICE_MS            WEB_WARMUP_MS   0: 500 until then; -1: for ever
- *                                                    WEB_ADDRESS     0.0.0.0
+ *   /hold        200 at the next /release            WEB_WARMUP_MS   0: 500 until then; -1: for ever
+ *   any other    200 after WEB_SERVICE_MS            WEB_ADDRESS     0.0.0.0
  *                                                    WEB_NAME        of the host: who answered
  *   WEB_SLOW names a file; while it holds "NAME MS", every path of the instance of that name takes MS longer. */
 #include <arpa/inet.h>
 #include <netinet/tcp.h>
 #include <pthread.h>
 #include <signal.h>
+#include <stdatomic.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -22,6 +23,7 @@
 #define HEAD_MAX 8192
 
 static long service_ms, warmup_ms, started_ms;
+static atomic_int releases;
 static char host[65];
 
 static long now_ms(void)
@@ -57,12 +59,31 @@ static long slowness(void)
     return ms;
 }
 
+static void hold(void)
+{
+    int before = atomic_load(&releases);
+    while (atomic_load(&releases) == before)
+        nap(20);
+}
+
+static void take_time(const char *path)
+{
+    if (strncmp(path, "/slow/", 6) == 0)
+        nap(strtol(path + 6, NULL, 10));
+    else if (strcmp(path, "/hold") == 0)
+        hold();
+    else if (strcmp(path, "/release") == 0)
+        atomic_fetch_add(&releases, 1);
+    else
+        nap(service_ms + slowness());
+}
+
 static int answer(int fd, const char *path)
 {
     int warm = warmup_ms >= 0 && now_ms() - started_ms >= warmup_ms, n;
     char text[512];
     if (warm && strncmp(path, "/healthz", 8) != 0)
-        nap(strncmp(path, "/slow/", 6) == 0 ? strtol(path + 6, NULL, 10) : service_ms + slowness());
+        take_time(path);
     n = snprintf(
         text, sizeof text,
         "HTTP/1.1 %s\r\nX-Instance: %s\r\nContent-Type: text/plain\r\nContent-Length: %zu\r\n\r\n%s\n",

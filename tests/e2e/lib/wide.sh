@@ -9,7 +9,6 @@
 #     settled GROUP N                      N wanted, N serving, N existing
 #     wait_group GROUP N [SECONDS]
 #     source_field SOURCE JQ               of the source's status
-#     ticks · wait_ticks N                 the daemon's count of its rounds · waits for N more of them
 #     stays GROUP N TICKS                  for so many rounds nothing but N is wanted and exists
 #     containers_of GROUP · members_of N BACKEND
 #     docker_of N METHOD PATH              Docker's API of host N
@@ -68,7 +67,7 @@ wide_conf() {
     local name=$CONTROLLER interval=500ms lb="\"$ADMIN\", \"$ADMIN2\"" db="host=127.0.0.1 port=$PG_CHOSEN_PORT user=watcher dbname=postgres"
     local pass=$WORK/db.pass state=$WORK/state.db sources= groups= policies= extra=
     local min=1 max=6 image=e2e-web:1 hosts="\"unix://$DOCKER\"" web='"knob"' compute= env= balancers="\"$ADMIN\"" backend=web drain=2s
-    local scale_in='window = "2s";' scale_out= boot=30s
+    local scale_in='window = "2s";' scale_out= boot=60s check=2s
     local min2=1 max2=6 hosts2="\"unix://$DOCKER2\"" two='"sessions2"' publish2=$WEB_ADDRESS_2
     [ $# = 0 ] || local "$@"
     cat >"$CONF.new" <<CONF
@@ -85,7 +84,7 @@ groups = {
     min = $min; max = $max;
     compute = { driver = "docker"; hosts = [ $hosts ]; image = "$image"; command = [ "/web" ]; port = 8080;
                 network = "e2e"; publish = "$WEB_ADDRESS"; stop_timeout = "0s"; env = { $env }; $compute };
-    health = { http = "/healthz"; interval = "200ms"; rise = 1; boot_timeout = "$boot"; };
+    health = { http = "/healthz"; interval = "200ms"; rise = 1; timeout = "$check"; boot_timeout = "$boot"; };
     balancer = { driver = "haproxy"; address = [ $balancers ]; backend = "$backend"; inter = "200ms"; rise = 1; drain = "$drain";
                  timeout = "1s"; };
     policies = [ $web ];
@@ -96,7 +95,7 @@ groups = {
     min = $min2; max = $max2;
     compute = { driver = "docker"; hosts = [ $hosts2 ]; image = "e2e-web:1"; command = [ "/web" ]; port = 8080;
                 network = "e2e"; publish = "$publish2"; stop_timeout = "0s"; };
-    health = { http = "/healthz"; interval = "200ms"; rise = 1; boot_timeout = "30s"; };
+    health = { http = "/healthz"; interval = "200ms"; rise = 1; timeout = "$check"; boot_timeout = "60s"; };
     balancer = { driver = "haproxy"; address = "$ADMIN2"; backend = "web"; inter = "200ms"; rise = 1; drain = "2s"; timeout = "1s"; };
     policies = [ $two ];
     scale_in = { window = "2s"; };
@@ -193,26 +192,20 @@ value_is() { # SOURCE METRIC VALUE
     [ "$(source_field "$1" ".series[] | select(.metric == \"$2\") | .value")" = "$3" ]
 }
 
-ticks() {
-    status_json | jq -r .ticks
-}
-
-ticks_reach() { # N
-    [ "$(ticks)" -ge "$1" ]
-}
-
-wait_ticks() { # N
-    wait_for 60 "$1 rounds" ticks_reach $(($(ticks) + $1))
+kept() { # GROUP N: so many are wanted and exist and none of them leaves, whether or not each answers at this moment
+    local said
+    said=$(status_json | jq -r --arg g "$1" '.groups[]? | select(.name == $g) | "\(.wanted) \(.footprint) \(.draining)"')
+    [ "${said:-$2 $2 0}" = "$2 $2 0" ] # no answer is no look; the count of ticks needs answers
 }
 
 stays() { # GROUP N TICKS: looked at all the time
     local until
     until=$(($(ticks) + $3))
     while ! ticks_reach "$until"; do
-        settled "$1" "$2" || { note "$1 did not stay at $2: $(gf "$1" summary)"; return 1; }
+        kept "$1" "$2" || { note "$1 did not stay at $2: $(gf "$1" summary)"; return 1; }
         sleep 0.1
     done
-    settled "$1" "$2"
+    wait_for 60 "$2 to serve" settled "$1" "$2"
 }
 
 docker_of() { # N METHOD PATH
