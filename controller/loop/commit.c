@@ -12,6 +12,7 @@
 
 #define EVENTS_MOST 10000
 #define RETRY_EVERY (1 * AS_SECOND)
+#define SAY_AGAIN   (30 * AS_SECOND) /* an endpoint may fail with another text at every poll */
 
 static void journal_failed(struct engine *e, const struct as_error *err)
 {
@@ -69,6 +70,15 @@ void engine_event(struct engine *e, const char *group, const char *instance, con
     va_start(ap, fmt);
     vsnprintf(v->text, sizeof v->text, fmt, ap);
     va_end(ap);
+}
+
+bool engine_says(struct engine *e, struct said *last, bool first, const char *text)
+{
+    if (!first && (e->now - last->at < SAY_AGAIN || strcmp(last->text, text) == 0))
+        return false;
+    last->at = e->now;
+    snprintf(last->text, sizeof last->text, "%s", text);
+    return true;
 }
 
 void engine_scale_event(struct engine *e, const char *group, int delta, const char *text)

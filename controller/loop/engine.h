@@ -48,6 +48,11 @@ struct world {  /* what the engine needs of its surroundings                    
 
 /* --- sources -------------------------------------------------------------------------------------- */
 
+struct said {               /* what log and history were last told of an endpoint that fails        */
+    as_time at;
+    char text[sizeof((struct as_error *)0)->msg];
+};
+
 struct feed {               /* one endpoint of a source                                             */
     const char *endpoint;
     void *port;
@@ -56,6 +61,7 @@ struct feed {               /* one endpoint of a source                         
     as_time failing_since;  /* 0: the newest poll was good                                          */
     as_time partial_since;  /* answers, but for a part that err names; 0: the newest poll was whole  */
     struct as_error err;
+    struct said said;
     uint64_t polls, failures;
 };
 
@@ -125,6 +131,7 @@ struct host {               /* one compute endpoint of a group                  
     as_time next_list, listed_at /* asked for, of the newest good list; 0 never */, failing_since;
     as_time answers_since;  /* first good list since the start, or since it failed                  */
     struct as_error err;
+    struct said said;
     int tries;              /* lists that ended, good or bad, since the start                       */
     int room;               /* -1 not known                                                         */
     int launching;          /* creates under way                                                    */
@@ -142,6 +149,7 @@ struct pool {               /* one balancer endpoint of a group                 
     bool listing;
     as_time next_list, listed_at, failing_since;
     struct as_error err;
+    struct said said;
     as_time answers_since;  /* when it answered again after it was lost for a while; 0 never lost    */
     int tries;
     char epoch[48];
@@ -321,6 +329,8 @@ void engine_submit(struct engine *e, struct op *op); /* reads at once, writes af
 __attribute__((format(printf, 5, 6))) void engine_event(struct engine *e, const char *group, const char *instance,
                                                         const char *kind, const char *fmt, ...);
 void engine_scale_event(struct engine *e, const char *group, int delta, const char *text);
+/* Is this worth a line? The first failure always is; another text of the same failure now and then. */
+bool engine_says(struct engine *e, struct said *last, bool first, const char *text);
 /* bind.c */
 int bind_all(struct engine *e, struct cfg_hold *hold, struct as_error *err);
 struct source *source_bind(struct engine *e, struct cfg_hold *hold, const struct cfg_source *c, struct as_error *err);

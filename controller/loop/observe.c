@@ -232,13 +232,12 @@ static void take_samples(struct engine *e, struct source *s, struct feed *f, con
 }
 
 /* A poll that is good but for a part: said once, known since its first. */
-static void feed_part(const struct engine *e, const struct source *s, struct feed *f,
-                      const struct as_error *why)
+static void feed_part(struct engine *e, const struct source *s, struct feed *f, const struct as_error *why)
 {
     const char *sep = *f->endpoint ? " " : "";
     char span[32];
     bool partial = why->msg[0];
-    if (partial && (!f->partial_since || strcmp(f->err.msg, why->msg) != 0))
+    if (partial && engine_says(e, &f->said, !f->partial_since, why->msg))
         log_warning(s->cfg->name, "source%s%s: %s; its series is left out", sep, f->endpoint, why->msg);
     if (!partial && f->partial_since)
         log_info(s->cfg->name, "source%s%s gives all its series again after %s", sep, f->endpoint,
@@ -266,7 +265,7 @@ static void feed_state(struct engine *e, struct source *s, struct feed *f, const
         return;
     }
     f->failures++;
-    if (!f->failing_since || strcmp(f->err.msg, op->err.msg) != 0) { /* say it once, not at every poll */
+    if (engine_says(e, &f->said, !f->failing_since, op->err.msg)) { /* once, not at every poll */
         log_warning(s->cfg->name, "source%s%s: %s (%s); polled again every interval, no scale-in meanwhile",
                     sep, f->endpoint, op->err.msg, as_rc_name(op->rc));
         engine_event(e, "", "", "source", "%s%s%s: %s", s->cfg->name, sep, f->endpoint, op->err.msg);

@@ -16,29 +16,35 @@
 
 /* --- endpoints that fail and answer again ----------------------------------------------------------- */
 
-static bool endpoint_ok(struct group *g, const char *what, const char *name, as_time *failing_since,
-                        struct as_error *last, const struct op *op)
+struct endpoint { /* a host or a balancer */
+    const char *what, *name;
+    as_time *failing_since;
+    struct as_error *err;
+    struct said *said;
+};
+
+static bool endpoint_ok(struct group *g, const struct endpoint *p, const struct op *op)
 {
     struct engine *e = g->engine;
     char span[32];
     if (op->rc == AS_OK) {
-        if (*failing_since) {
-            log_info(g->cfg->name, "%s %s answers again after %s", what, name,
-                     as_time_text(e->now - *failing_since, span, sizeof span));
-            engine_event(e, g->cfg->name, "", what, "%s answers again after %s", name, span);
+        if (*p->failing_since) {
+            log_info(g->cfg->name, "%s %s answers again after %s", p->what, p->name,
+                     as_time_text(e->now - *p->failing_since, span, sizeof span));
+            engine_event(e, g->cfg->name, "", p->what, "%s answers again after %s", p->name, span);
         }
-        *failing_since = 0;
+        *p->failing_since = 0;
         return true;
     }
-    if (!*failing_since || strcmp(last->msg, op->err.msg) != 0) { /* once, not at every interval */
-        log_warning(g->cfg->name, "%s %s: %s (%s); asked again every interval", what, name, op->err.msg,
+    if (engine_says(e, p->said, !*p->failing_since, op->err.msg)) { /* not at every interval */
+        log_warning(g->cfg->name, "%s %s: %s (%s); asked again every interval", p->what, p->name, op->err.msg,
                     as_rc_name(op->rc));
-        engine_event(e, g->cfg->name, "", what, "%s: %s", name, op->err.msg);
+        engine_event(e, g->cfg->name, "", p->what, "%s: %s", p->name, op->err.msg);
     }
-    if (!*failing_since)
-        *failing_since = e->now;
-    *last = op->err;
-    last->rc = op->rc;
+    if (!*p->failing_since)
+        *p->failing_since = e->now;
+    *p->err = op->err;
+    p->err->rc = op->rc;
     return false;
 }
 
@@ -108,7 +114,8 @@ void reconcile_hosts(struct group *g, struct op *op)
     h->tries++;
     g->dirty = true;
     bool failed = h->failing_since || h->listed_at == 0;
-    if (h->retired || !endpoint_ok(g, "host", h->name, &h->failing_since, &h->err, op))
+    const struct endpoint it = { "host", h->name, &h->failing_since, &h->err, &h->said };
+    if (h->retired || !endpoint_ok(g, &it, op))
         return;
     if (failed)
         h->answers_since = g->engine->now;
@@ -308,7 +315,8 @@ void reconcile_pool(struct group *g, struct op *op)
         return;
     p->refused = op->rc == AS_EINVAL || op->rc == AS_EAUTH || op->rc == AS_EUNSUP;
     bool was_lost = p->failing_since && g->engine->now - p->failing_since >= LOST_AFTER;
-    if (!endpoint_ok(g, "balancer", p->name, &p->failing_since, &p->err, op)) {
+    const struct endpoint it = { "balancer", p->name, &p->failing_since, &p->err, &p->said };
+    if (!endpoint_ok(g, &it, op)) {
         if (p->leaving && g->engine->now - p->failing_since >= GIVEN_UP_AFTER)
             give_up(g, p);
         return;

@@ -126,11 +126,22 @@ static bool tls_refused(CURLcode rc)
            rc == CURLE_SSL_INVALIDCERTSTATUS || rc == CURLE_SSL_PINNEDPUBKEYNOTMATCH;
 }
 
+/* Of a unix socket curl only says that it is no host. */
+static const char *reason(CURL *h, CURLcode rc, const char *text, const struct http_peer *peer)
+{
+    long code = 0;
+    if (peer->unix_path && rc == CURLE_COULDNT_CONNECT)
+        curl_easy_getinfo(h, CURLINFO_OS_ERRNO, &code);
+    if (code > 0)
+        return strerror((int)code);
+    return *text ? text : curl_easy_strerror(rc);
+}
+
 /* What a failed transfer means to the caller. */
 static int judge(CURL *h, CURLcode rc, const char *text, const struct http_peer *peer, struct as_error *err)
 {
     long sent = 0;
-    const char *why = *text ? text : curl_easy_strerror(rc);
+    const char *why = reason(h, rc, text, peer);
     curl_easy_getinfo(h, CURLINFO_REQUEST_SIZE, &sent);
     if (rc == CURLE_OUT_OF_MEMORY)
         return as_fail(err, sent ? AS_EUNKNOWN : AS_ENOMEM, "out of memory while talking to %s", peer->name);

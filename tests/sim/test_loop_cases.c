@@ -250,6 +250,26 @@ static void a_journal_that_works_again_is_noticed_with_nothing_to_write(void **s
     kit_end(&k);
 }
 
+static void an_endpoint_that_fails_in_other_words_each_time_is_told_of_now_and_then(void **state)
+{
+    (void)state;
+    struct said last = { 0 };
+    struct kit k = { .load = 20 };
+    int told = 0;
+    kit_start(&k, web_10, &(struct sim_params){ .seed = 28 });
+    kit_run(&k, 10 * AS_SECOND);
+    for (int i = 0; i < 120; i++) { /* once a second, for two minutes */
+        char text[32];
+        snprintf(text, sizeof text, "garbage %d", i);
+        told += engine_says(k.engine, &last, i == 0, text);
+        k.engine->now += AS_SECOND;
+    }
+    assert_int_equal(told, 4);
+    assert_false(engine_says(k.engine, &last, false, last.text)); /* nothing new, whenever */
+    assert_true(engine_says(k.engine, &last, true, last.text));   /* it was well in between */
+    kit_end(&k);
+}
+
 static uint64_t polls_of_dear(struct kit *k)
 {
     for (const struct source *s = k->engine->sources; s; s = s->next)
@@ -424,6 +444,7 @@ int main(void)
         cmocka_unit_test(G5_a_drain_that_was_never_told_waits),
         cmocka_unit_test(a_failed_one_that_is_kept_gets_no_new_sessions),
         cmocka_unit_test(a_journal_that_works_again_is_noticed_with_nothing_to_write),
+        cmocka_unit_test(an_endpoint_that_fails_in_other_words_each_time_is_told_of_now_and_then),
         cmocka_unit_test(a_source_on_demand_is_asked_only_while_a_policy_reads_it),
         cmocka_unit_test(G11_a_decision_outlives_the_source_it_was_made_from),
         cmocka_unit_test(G11_reloads_with_operations_under_way_lose_nothing),

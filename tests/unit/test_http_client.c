@@ -131,6 +131,7 @@ static void nothing_sent_is_safe_to_retry(void **state)
     struct http_answer a = { 0 };
     struct as_error err;
     assert_int_equal(call(&nowhere, "POST", 99, PATIENT, &a, &err), AS_EAGAIN);
+    assert_string_equal(err.msg, "cannot reach it: No such file or directory");
     assert_int_equal(call(&nowhere, "POST", 99, 0, &a, &err), AS_EAGAIN);
     assert_null(a.body);
 }
