@@ -3,6 +3,7 @@
 # processes in the place of containers. A flushed cache drives the group though no more requests arrive, a Redis without
 # connections to spare stops it, and while Redis evicts nothing is taken away.
 . "$(dirname "$0")/lib/common.sh"
+. "$E2E/lib/example.sh"
 . "$E2E/lib/haproxy.sh"
 . "$E2E/lib/processes.sh"
 
@@ -10,30 +11,8 @@ PATH=$PATH:/usr/sbin
 need_command haproxy socat redis-server redis-cli busybox jq
 LOADGEN=$BUILD/examples/shop/loadgen
 [ -x "$AUTOSCALE" ] && [ -x "$LOADGEN" ] || bail "autoscale or the load generator is not built"
-CONF=$WORK/autoscale.conf LOG=$WORK/autoscale.log ADMIN=$WORK/lb/admin.sock
+ADMIN=$WORK/lb/admin.sock
 REDIS_PORT=$(pick_port) SITE_PORT=$(pick_port)
-
-start_balancer() {
-    mkdir -p "$WORK/lb"
-    cat >"$WORK/lb/haproxy.cfg" <<CFG
-global
-    stats socket $ADMIN mode 600 level admin
-defaults
-    mode http
-    timeout connect 5s
-    timeout client 30s
-    timeout server 30s
-    timeout queue 30s
-frontend site
-    bind 127.0.0.1:$SITE_PORT
-    default_backend web
-backend web
-    balance leastconn
-    option httpchk GET /healthz
-CFG
-    cleanup_add 'stop_haproxy "$WORK/lb"'
-    start_haproxy "$WORK/lb/haproxy.cfg" "$WORK/lb"
-}
 
 redis() {
     redis-cli -p "$REDIS_PORT" "$@"
@@ -79,49 +58,38 @@ start_filling() { # far more than fits, all the time
 }
 
 # --- what autoscale says ---------------------------------------------------------------------------------------
-explain() { "$AUTOSCALE" explain web -c "$CONF" --json 2>/dev/null; }
-group() { "$AUTOSCALE" status -c "$CONF" --json 2>/dev/null | jq -r ".groups[0] | $1"; }
-serves() { [ "$(group '"\(.wanted) \(.serving) \(.footprint)"')" = "$1 $1 $1" ]; }
-proposal() { explain | jq -r --arg p "$1" ".proposals[] | select(.policy == \$p) | $2"; }
-value() { "$AUTOSCALE" status -c "$CONF" --json | jq -r --arg m "$1" '.sources[].series[] | select(.metric == $m) | .value'; }
 evicting() { awk -v v="$(value cache.evictions_per_second)" 'BEGIN { exit !(v >= 2) }'; }
 warm() { awk -v v="$(value cache.hit_ratio)" 'BEGIN { exit !(v == 1) }'; }
-asks_for_more() { [ "$(proposal cache-misses .count)" -ge 4 ]; }
-wants_few() { [[ "$(proposal web-load .count) $(proposal cache-misses .count)" =~ ^[12]\ [0-2]$ ]]; }
-ticks_since() { [ "$("$AUTOSCALE" status -c "$CONF" --json 2>/dev/null | jq .ticks)" -ge $(($1 + $2)) ]; }
-wait_ticks() { # N decisions
-    wait_for 90 "$1 decisions" ticks_since "$("$AUTOSCALE" status -c "$CONF" --json | jq .ticks)" "$1"
-}
+wants_few() { [[ "$(proposal web web-load .count) $(proposal web cache-misses .count)" =~ ^[12]\ [0-2]$ ]]; }
 
-start_balancer || bail "HAProxy does not start"
+start_site "$WORK/lb" "127.0.0.1:$SITE_PORT" web "balance leastconn" "option httpchk GET /healthz" || bail "HAProxy does not start"
 start_cache || bail "Redis does not start"
 write_conf
-"$AUTOSCALE" check -c "$CONF" >"$WORK/check.log" 2>&1 || bail "the configuration is not accepted: $(<"$WORK/check.log")"
 cleanup_add end_instances
-spawn "$LOG" "$AUTOSCALE" run -c "$CONF" || bail "autoscale does not start"
-wait_for 120 "two instances" serves 2 || bail "the group does not come up"
+run_example
+wait_for 120 "two instances" serves web 2 || bail "the group does not come up"
 look_up || bail "nobody asks the cache"
 spawn "$WORK/load.log" "$LOADGEN" --curve 0s:35,900s:35 --get /healthz --quiet --json --timeout 30000 "http://127.0.0.1:$SITE_PORT"
-wait_for 60 "a warm cache" wants_few || bail "the load is not that of a warm cache: $(explain)"
+wait_for 60 "a warm cache" wants_few || bail "the load is not that of a warm cache: $(explain_json web)"
 
 redis CONFIG SET maxclients 60 >/dev/null && redis DEL hot >/dev/null
-check misses_ask_for_more_of_the_same_requests wait_for 60 "the misses to count" asks_for_more
-check_match and_the_requests_alone_do_not '^[12]$' "$(proposal web-load .count)"
+check misses_ask_for_more_of_the_same_requests wait_for 60 "the misses to count" asks_for web cache-misses 4
+check_match and_the_requests_alone_do_not '^[12]$' "$(proposal web web-load .count)"
 wait_ticks 6
-check_equal no_more_than_the_cache_has_connections_for 2 "$(group .footprint)"
-check_match explain_names_what_stops_it "cache-connections" "$(explain | jq -r .binding)"
+check_equal no_more_than_the_cache_has_connections_for 2 "$(group web .footprint)"
+check_match explain_names_what_stops_it "cache-connections" "$(binding web)"
 redis CONFIG SET maxclients 10000 >/dev/null
-check it_grows_when_there_are_connections wait_for 90 "four instances" eval '[ "$(group .serving)" -ge 4 ]'
+check it_grows_when_there_are_connections wait_for 90 "four instances" at_least web 4
 
 start_filling
 wait_for 90 "evictions" evicting || bail "Redis evicts nothing"
 redis SET hot 1 >/dev/null
 check the_cache_is_warm_again wait_for 60 "hits" warm
 check nobody_needs_them_any_more wait_for 60 "low demand" wants_few
-size=$(group .wanted)
+size=$(group web .wanted)
 wait_ticks 30 # three times the longest window
 check it_still_evicts evicting
-check_equal nothing_is_taken_away_while_it_evicts "$size" "$(group .wanted)"
+check_equal nothing_is_taken_away_while_it_evicts "$size" "$(group web .wanted)"
 end_pid "$FILLING"
-check and_is_when_it_stops wait_for 90 "two instances" serves 2
+check and_is_when_it_stops wait_for 90 "two instances" serves web 2
 finish

@@ -11,27 +11,6 @@ need_command dockerd haproxy socat busybox jq curl
 CONF=$WORK/autoscale.conf LOG=$WORK/autoscale.log DIR=$WORK/docker ADMIN=$WORK/lb/admin.sock
 SITE_ADDRESS=$(pick_address) WEB_ADDRESS=$(pick_address)
 
-start_balancer() {
-    mkdir -p "$WORK/lb"
-    cat >"$WORK/lb/haproxy.cfg" <<CFG
-global
-    stats socket $ADMIN mode 600 level admin
-defaults
-    mode http
-    timeout connect 5s
-    timeout client 30s
-    timeout server 30s
-frontend site
-    bind $SITE_ADDRESS:8080
-    default_backend web
-backend web
-    balance roundrobin
-    option httpchk GET /
-CFG
-    cleanup_add 'stop_haproxy "$WORK/lb"'
-    start_haproxy "$WORK/lb/haproxy.cfg" "$WORK/lb"
-}
-
 start_host() {
     cleanup_add 'stop_dockerd "$DIR" 2>/dev/null'
     start_dockerd "$DIR" - --default-address-pool "base=10.$((100 + SRANDOM % 150)).0.0/16,size=24" &&
@@ -70,7 +49,8 @@ run_in() { # ID COMMAND
     _dk_curl "$DIR" "/exec/$exec/start" -X POST -H 'Content-Type: application/json' -d '{"Detach":true}'
 }
 
-start_balancer && start_host || bail "the platform does not start"
+start_site "$WORK/lb" "$SITE_ADDRESS:8080" web "balance roundrobin" "option httpchk GET /" &&
+    start_host || bail "the platform does not start"
 spawn "$LOG" "$AUTOSCALE" run -c "$CONF"
 wait_for 120 "three members" is_settled || bail "the group does not come up"
 mapfile -t ids < <(status | jq -r '.groups[0].instances[].id' | sort)

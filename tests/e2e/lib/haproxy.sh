@@ -10,6 +10,8 @@
 #   haproxy_worker DIR         pid of the worker that answers now
 #   hang_haproxy DIR           stops the worker (SIGSTOP): it accepts and never answers
 #   wake_haproxy DIR           lets it go on
+#   start_site DIR BIND NAME LINE…   for a test with common.sh: a HAProxy that listens on BIND, in front of a backend NAME
+#                              that has these lines and no server; it ends with the test
 #
 # Needs haproxy and socat. HAPROXY names another binary; HAPROXY_TRIES is how many times 0.05 s to wait.
 
@@ -96,4 +98,27 @@ hang_haproxy() {
 
 wake_haproxy() {
     kill -CONT "$(cat "$1/haproxy.hung")" && rm -f "$1/haproxy.hung"
+}
+
+start_site() {
+    mkdir -p "$1"
+    cat >"$1/haproxy.cfg" <<CFG
+global
+    stats socket $1/admin.sock mode 600 level admin
+defaults
+    mode http
+    timeout connect 5s
+    timeout client 30s
+    timeout server 30s
+    timeout queue 30s
+frontend site
+    bind $2
+    default_backend $3
+backend $3
+CFG
+    _dir=$1
+    shift 3
+    printf '    %s\n' "$@" >>"$_dir/haproxy.cfg"
+    cleanup_add "stop_haproxy '$_dir'"
+    start_haproxy "$_dir/haproxy.cfg" "$_dir"
 }
