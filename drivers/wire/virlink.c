@@ -12,6 +12,7 @@
 #define KEEPALIVE_COUNT    3                /* this many of them */
 #define ATTEMPT_MAX        (60 * AS_SECOND) /* after that another one is made beside it; twice as long */
 #define GIVEN_UP_MAX       10               /* after each that was given up, this often */
+#define CLOSING_MAX        (AS_SECOND / 5) /* what the end of a link waits; a daemon that hangs takes longer */
 #define STACK_BYTES        ((size_t)1 << 20)
 
 struct virlink_attempt {
@@ -80,7 +81,8 @@ static void *run_attempt(void *data)
     return NULL;
 }
 
-static bool run_detached(struct virlink_attempt *a)
+/* All signals are blocked in it: libvirt writes into connections whose daemon is gone. */
+static bool run_detached(void *(*run)(void *), void *data)
 {
     pthread_attr_t attr;
     pthread_t thread;
@@ -91,7 +93,7 @@ static bool run_detached(struct virlink_attempt *a)
     pthread_attr_setstacksize(&attr, STACK_BYTES);
     sigfillset(&all);
     pthread_sigmask(SIG_SETMASK, &all, &before);
-    bool ok = pthread_create(&thread, &attr, run_attempt, a) == 0;
+    bool ok = pthread_create(&thread, &attr, run, data) == 0;
     pthread_sigmask(SIG_SETMASK, &before, NULL);
     pthread_attr_destroy(&attr);
     return ok;
@@ -106,12 +108,61 @@ static int begin_attempt(struct virlink *l, struct as_error *err)
         return as_fail(err, AS_ENOMEM, "out of memory for connecting to %.60s", l->uri);
     }
     a->begun = as_clock_monotonic();
-    if (!run_detached(a)) {
+    if (!run_detached(run_attempt, a)) {
         free_attempt(a);
         return as_fail(err, AS_EAGAIN, "no thread can be started for connecting to %.60s", l->uri);
     }
     l->attempt = a;
     return AS_OK;
+}
+
+/* --- closing -------------------------------------------------------------------------------------------- */
+
+struct closing {
+    virConnectPtr conn[VIRLINK_IDLE];
+    int count;
+    bool done, forgotten; /* forgotten: nobody waits for it any more */
+};
+
+static void *run_closing(void *data)
+{
+    struct closing *c = data;
+    for (int i = 0; i < c->count; i++)
+        vir.ConnectClose(c->conn[i]); /* asks the daemon */
+    pthread_mutex_lock(&lock);
+    bool forgotten = c->forgotten;
+    c->done = true;
+    pthread_cond_broadcast(&ended);
+    pthread_mutex_unlock(&lock);
+    if (forgotten)
+        free(c);
+    return NULL;
+}
+
+/* Of all that are kept, on a thread of its own; false: there is none for it. */
+static bool close_beside(struct virlink *l)
+{
+    struct closing *c = calloc(1, sizeof *c);
+    as_time deadline = as_clock_monotonic() + CLOSING_MAX;
+    const struct timespec until = { .tv_sec = deadline / AS_SECOND,
+                                    .tv_nsec = deadline % AS_SECOND * 1000000 };
+    if (!c)
+        return false;
+    memcpy(c->conn, l->idle, sizeof c->conn);
+    c->count = l->idle_count;
+    if (!run_detached(run_closing, c)) {
+        free(c);
+        return false;
+    }
+    pthread_mutex_lock(&lock);
+    while (!c->done && pthread_cond_clockwait(&ended, &lock, CLOCK_MONOTONIC, &until) == 0)
+        ;
+    bool done = c->done;
+    c->forgotten = !done;
+    pthread_mutex_unlock(&lock);
+    if (done)
+        free(c);
+    return true;
 }
 
 /* --- the link ------------------------------------------------------------------------------------------- */
@@ -191,6 +242,8 @@ void virlink_fini(struct virlink *l)
     pthread_mutex_lock(&lock);
     forget_attempt(l);
     pthread_mutex_unlock(&lock);
+    if (l->idle_count > 0 && close_beside(l))
+        l->idle_count = 0;
     while (l->idle_count > 0)
         vir.ConnectClose(l->idle[--l->idle_count]);
 }

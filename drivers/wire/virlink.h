@@ -2,7 +2,8 @@
  * never does by itself. Each belongs to one caller at a time: until 10.3 libvirt's client writes into the stack of
  * another thread when two have shared a connection and its daemon hung. virConnectOpen has no time limit, so it
  * runs on a thread of its own: who waits for it goes at his deadline, and an attempt that takes for ever is given
- * up. Calls may run in several threads at once; init and fini run alone. */
+ * up. Calls may run in several threads at once; init and fini run alone. Who uses a connection has SIGPIPE blocked or
+ * ignored, as lanes have: libvirt's client writes to a daemon that has just died. */
 #ifndef WIRE_VIRLINK_H
 #define WIRE_VIRLINK_H
 
@@ -24,7 +25,7 @@ struct virlink {
 bool virlink_uri_ok(const char *uri);
 
 void virlink_init(struct virlink *l, const char *uri);
-void virlink_fini(struct virlink *l); /* also of a zeroed one; never waits for an attempt              */
+void virlink_fini(struct virlink *l); /* also of a zeroed one; waits neither for an attempt nor for a daemon that hangs */
 
 /* Loads libvirt when need be and lends a connection, which nobody else uses until the caller gives it back with
  * virlink_put. AS_EAGAIN: nobody answers there, in any case by the deadline. */
