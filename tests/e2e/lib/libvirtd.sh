@@ -127,25 +127,32 @@ has scribbling && while :; do
     busybox dd if=/dev/zero of=/dev/vda bs=64k count=4 conv=fsync
     busybox sleep 1
 done >/dev/null 2>&1 &
-for p in /sys/class/virtio-ports/*; do
-    has agent && [ -c "/dev/${p##*/}" ] && /bin/agent <>"/dev/${p##*/}" >&0 &
-done
+has agent && while :; do # a port nobody on the host has opened yet reads as ended
+    for p in /sys/class/virtio-ports/*; do
+        [ -c "/dev/${p##*/}" ] && /bin/agent <>"/dev/${p##*/}" >&0
+    done
+    busybox sleep 1
+done &
 has mute || busybox httpd -p 8080 -h /www
 echo "guest serves"
 while :; do busybox sleep 3600; done
 INIT
 }
 
-# As much of a guest agent as tells addresses.
+# As much of a guest agent as tells addresses. It starts no program for an answer: emulated, that may take longer than
+# anybody waits for it.
 write_agent() {
     cat <<'AGENT'
 #!/bin/busybox sh
+mac=$(busybox cat /sys/class/net/eth0/address)
+ip=$(busybox ip -4 addr show eth0 | busybox sed -n 's|.*inet \([0-9.]*\)/.*|\1|p')
 while read -r line; do
     case $line in
-    *guest-sync*) echo "$line" | busybox sed 's/.*"id": *\([0-9]*\).*/{"return": \1}/' ;;
+    *guest-sync*)
+        id=${line##*\"id\":}
+        echo "{\"return\": ${id%%\}*}}"
+        ;;
     *guest-network-get-interfaces*)
-        mac=$(busybox cat /sys/class/net/eth0/address)
-        ip=$(busybox ip -4 addr show eth0 | busybox sed -n 's|.*inet \([0-9.]*\)/.*|\1|p')
         echo '{"return": [{"name": "lo", "hardware-address": "00:00:00:00:00:00", "ip-addresses": [{"ip-address-type": "ipv4", "ip-address": "127.0.0.1", "prefix": 8}]},' \
             '{"name": "eth0", "hardware-address": "'$mac'", "ip-addresses": [{"ip-address-type": "ipv4", "ip-address": "'$ip'", "prefix": 24}]}]}'
         ;;
