@@ -1,4 +1,5 @@
 /* Asking the daemon: options, the socket, one question. Prints reasons, never acts. */
+#include <ctype.h>
 #include <errno.h>
 #include <getopt.h>
 #include <stdlib.h>
@@ -119,6 +120,17 @@ bool ask_listens(struct ask *a)
     if (fd >= 0)
         close(fd);
     return !nobody;
+}
+
+const char *ask_name(const char *name, char buf[ASK_NAME])
+{
+    char *to = buf;
+    for (size_t k = 0; name[k] && k < (ASK_NAME - 1) / 3; k++) {
+        unsigned char c = (unsigned char)name[k];
+        to += snprintf(to, 4, isalnum(c) || c == '-' || c == '_' ? "%c" : "%%%02X", c);
+    }
+    *to = '\0';
+    return buf;
 }
 
 struct journal *ask_journal(const struct ask *a)

@@ -7,6 +7,8 @@
 #include <stdint.h>
 #include <stdio.h>
 
+#define ASK_NAME 301
+
 struct ask {
     const char *command;         /* its name, for messages */
     const char *usage;           /* printed by -h */
@@ -31,6 +33,8 @@ bool ask_listens(struct ask *a);
 /* Asks the daemon. NULL with the reason printed, also for an answer that says "error". With --json the answer is
  * printed as it is and *printed set. */
 cJSON *ask_daemon(struct ask *a, const char *method, const char *path, bool *printed);
+/* A name as part of a path, its first 100 bytes: whatever was typed, it is asked for, and nothing else. Returns buf. */
+const char *ask_name(const char *name, char buf[ASK_NAME]);
 /* The configuration's journal, to be read: without a daemon, or for what is too much to ask it for. NULL with the
  * reason printed. */
 struct journal *ask_journal(const struct ask *a);

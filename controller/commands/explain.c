@@ -39,7 +39,7 @@ static cJSON *read_journal(const struct ask *a, int64_t at)
 int command_explain(int argc, char **argv)
 {
     struct ask a = { .command = "explain", .usage = usage, .extra = "a", .operands_most = 1 };
-    char path[256];
+    char path[ASK_NAME + 64], name[ASK_NAME];
     bool printed = false;
     int64_t at = 0;
     int rc = ask_options(&a, argc, argv);
@@ -49,7 +49,7 @@ int command_explain(int argc, char **argv)
         return usage_wrong("explain", "name the group");
     if (a.at && (at = ask_time(&a, a.at)) < 0)
         return 1;
-    snprintf(path, sizeof path, "/explain?group=%.100s&at=%" PRId64, a.operand, at);
+    snprintf(path, sizeof path, "/explain?group=%s&at=%" PRId64, ask_name(a.operand, name), at);
     bool live = a.socket || ask_listens(&a);
     cJSON *d = live ? ask_daemon(&a, "GET", path, &printed) : read_journal(&a, at);
     if (!d)

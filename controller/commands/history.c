@@ -97,7 +97,7 @@ static int print_samples(const struct ask *a, int64_t since)
 int command_history(int argc, char **argv)
 {
     struct ask a = { .command = "history", .usage = usage, .extra = "sgnm", .limit = 50 };
-    char path[256];
+    char path[ASK_NAME + 80], name[ASK_NAME];
     bool printed = false;
     int64_t since = 0;
     int rc = ask_options(&a, argc, argv);
@@ -110,8 +110,8 @@ int command_history(int argc, char **argv)
                            "--metric prints CSV of the whole platform: without --json and --group");
     if (a.metric)
         return print_samples(&a, since);
-    snprintf(path, sizeof path, "/history?group=%.100s&since=%" PRId64 "&limit=%d", a.group ? a.group : "",
-             since, a.limit);
+    snprintf(path, sizeof path, "/history?group=%s&since=%" PRId64 "&limit=%d",
+             ask_name(a.group ? a.group : "", name), since, a.limit);
     bool live = a.socket || ask_listens(&a);
     cJSON *h = live ? ask_daemon(&a, "GET", path, &printed) : read_journal(&a, since);
     if (!h)

@@ -131,6 +131,8 @@ daemon=$!
 waits eval '"$program" status -c "$work/good.conf" | grep -q SERVING'
 answers status_with_a_daemon 0 'group web: wanted 1, serving 1' status -c "$work/good.conf"
 answers explain_of_an_unknown_group_names_the_groups 1 "explain: there is no group 'wbe' \(there are: web\)" explain wbe -c "$work/good.conf"
+answers explain_takes_a_name_as_it_was_typed 1 "explain: there is no group 'web#x y&at=5%' \(there are: web\)" explain 'web#x y&at=5%' -c "$work/good.conf"
+answers history_takes_a_name_as_it_was_typed 0 'history: nothing is recorded of group we b&limit=1' history -g 'we b&limit=1' -c "$work/good.conf"
 answers history_of_nothing_says_so 0 'history: nothing is recorded of group wbe' history -g wbe -c "$work/good.conf"
 answers reload_of_the_same_says_so 0 '^reloaded: nothing is different' reload -c "$work/good.conf"
 conf "$work/good.conf" '' 2
