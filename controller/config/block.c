@@ -109,6 +109,13 @@ int block_endpoints(struct loader *l, const struct as_settings *s, const char *w
         list[0] = alone;
     for (size_t i = 0; name && i < n; i++) {
         list[i] = as_settings_item(s, name, i);
+        if (strlen(list[i]) >= AS_ENDPOINT_MAX) {
+            int line = settings_line(s, name);
+            problems_error(l->problems, settings_file(s, line), line,
+                           "%s%s: \"%.60s...\" is longer than %d bytes", where, name, list[i],
+                           AS_ENDPOINT_MAX - 1);
+            rc = AS_EINVAL;
+        }
         for (size_t k = 0; k < i; k++)
             if (strcmp(list[k], list[i]) == 0) {
                 int line = settings_line(s, name);

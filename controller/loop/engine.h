@@ -124,7 +124,7 @@ struct odds {               /* of launches: counts that fade                    
 #define HOSTS_MOST 256      /* of a group, since the start                                          */
 
 struct host {               /* one compute endpoint of a group                                      */
-    char name[128];
+    char name[AS_ENDPOINT_MAX];
     void *port;
     bool retired;           /* not in the configuration any more                                    */
     bool listing;
@@ -140,7 +140,7 @@ struct host {               /* one compute endpoint of a group                  
 };
 
 struct pool {               /* one balancer endpoint of a group                                     */
-    char name[128];
+    char name[AS_ENDPOINT_MAX];
     const struct as_balancer_driver *driver;
     char *place;            /* the pool there, as driver->pool names it; NULL: it has one            */
     char *terms;            /* the settings it is bound with, as text for the journal               */

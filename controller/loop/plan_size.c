@@ -82,7 +82,7 @@ static const char *host_reason(const struct planner *p, size_t k, char *buf, siz
 /* Appends the reasons of all hosts; nothing when one of them is only busy: then nothing is wrong. */
 static void describe_hosts(const struct planner *p, char *buf, size_t size)
 {
-    char reason[224];
+    char reason[AS_ENDPOINT_MAX + 96];
     size_t begin = strlen(buf), n = begin;
     const char *sep = "";
     for (size_t k = 0; k < p->g->host_count && n < size; k++) {

@@ -91,7 +91,7 @@ struct instance {
     } cpu;
     char id[AS_ID_MAX];
     char revision[AS_REVISION_MAX];
-    char host_name[128];          /* as journalled: outlives the configuration                        */
+    char host_name[AS_ENDPOINT_MAX]; /* as journalled: outlives the configuration                        */
     char address[AS_ADDRESS_MAX];
     char reason[192];  /* of the newest move                                               */
     char health[128];             /* what the newest check said                                       */

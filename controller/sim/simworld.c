@@ -9,7 +9,7 @@
 #include "simworld.h"
 
 struct box { /* a container, a VM: what exists on a host */
-    char id[AS_ID_MAX], group[AS_NAME_MAX], host[128], revision[AS_REVISION_MAX];
+    char id[AS_ID_MAX], group[AS_NAME_MAX], host[AS_ENDPOINT_MAX], revision[AS_REVISION_MAX];
     as_time ready_at;    /* answers from then on; 0 never */
     as_time dies_at;     /* 0 never */
     as_time vanishes_at; /* 0 never */
@@ -20,14 +20,14 @@ struct box { /* a container, a VM: what exists on a host */
 };
 
 struct seat { /* a member of a balancer's pool */
-    char id[AS_ID_MAX], group[AS_NAME_MAX], pool[128];
+    char id[AS_ID_MAX], group[AS_NAME_MAX], pool[AS_ENDPOINT_MAX];
     bool draining;
     as_time admitted_at, quiet_at; /* UP from admitted_at + rise; sessions end at quiet_at */
     struct seat *next;
 };
 
 struct sim_port {
-    char kind, name[128], group[AS_NAME_MAX];
+    char kind, name[AS_ENDPOINT_MAX], group[AS_NAME_MAX];
     struct sim_port *next;
 };
 
@@ -51,7 +51,7 @@ struct simworld {
     struct sim_port *ports; /* freed at the end: deliveries under way name them */
     struct delivery *heap;
     size_t count, cap;
-    char hung[128], violation[320];
+    char hung[AS_ENDPOINT_MAX], violation[320];
     struct op *ghosts;
 };
 

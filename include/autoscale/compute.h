@@ -17,6 +17,7 @@
 
 #define AS_ID_MAX 80          /* "<group>-<8 hex>", with the NUL                                   */
 #define AS_ADDRESS_MAX 64     /* a literal IPv4 or IPv6 address, without brackets                  */
+#define AS_ENDPOINT_MAX 256   /* a host or balancer as the configuration names it, with the NUL     */
 #define AS_REVISION_MAX 20
 #define AS_INSTANCES_CAP 10000
 

@@ -358,6 +358,36 @@ static void balancers_that_come_and_go_keep_nothing_of_ours(void **state)
     hostile_seeds(12, come_and_go);
 }
 
+#define LONG_HOST                                                                                            \
+    "qemu+ssh://autoscale@hypervisor-17.rack-4.datacentre-one.example.com:2222/"                             \
+    "system?keyfile=/etc/autoscale/keys/hypervisors/id_ed25519&known_hosts=/etc/autoscale/"                  \
+    "known_hosts&socket="
+
+/* The address of a host is longer than a line: it is one host, and that one, all the same. */
+static void hosts_with_long_names_are_told_apart(void **state)
+{
+    (void)state;
+    static const char before[] = WEB("", "\"" LONG_HOST "a\", \"" LONG_HOST "b\"", "\"lb1\"");
+    static const char after[] =
+        WEB("interval = \"1s\"; ", "\"" LONG_HOST "b\", \"" LONG_HOST "a\"", "\"lb1\"");
+    struct kit k = { .load = 40 };
+    kit_start(&k, before, &(struct sim_params){ .seed = 88 });
+    kit_run(&k, 10 * AS_SECOND);
+    assert_int_equal(sim_up(k.sim, "web"), 4);
+    reload(&k, after);
+    restart_with(&k, after);
+    kit_run(&k, 10 * AS_SECOND);
+    assert_int_equal(sim_up(k.sim, "web"), 4);
+    assert_int_equal(web(&k)->host_count, 2);
+    int on_first = 0;
+    for (const struct instance *i = web(&k)->instances; i; i = i->next) {
+        assert_true(i->host >= 0);
+        on_first += i->host == 0;
+    }
+    assert_int_equal(on_first, 2);
+    kit_end(&k);
+}
+
 static void refused_with_place(struct kit *k, const char *text, int line, const char *what)
 {
     struct as_error err = { 0 };
@@ -482,6 +512,7 @@ int main(void)
         cmocka_unit_test(an_orphan_that_stays_is_evicted_once_an_interval),
         cmocka_unit_test(a_dead_balancer_does_not_hasten_the_others),
         cmocka_unit_test(balancers_that_come_and_go_keep_nothing_of_ours),
+        cmocka_unit_test(hosts_with_long_names_are_told_apart),
         cmocka_unit_test(what_a_reload_refuses_says_where),
         cmocka_unit_test(a_group_that_left_evicts_nobody_any_more),
     };

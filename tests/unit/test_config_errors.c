@@ -109,6 +109,16 @@ static void group_errors_have_their_place(void **state)
     group_refused("balancer = { };", "main.conf:5: error: group 'web': balancer: 'driver' is missing\n");
     group_refused("balancer = { driver = \"pool\";\n address = [ \"/a\", \"/a\" ]; backend = \"web\"; };",
                   "main.conf:6: error: group 'web': balancer (pool): address: \"/a\" is listed twice\n");
+    char address[300], text[400], problem[240];
+    memset(address, 'a', 256);
+    address[256] = '\0';
+    snprintf(text, sizeof text, "balancer = { driver = \"pool\";\n address = \"%s\"; backend = \"web\"; };",
+             address);
+    snprintf(
+        problem, sizeof problem,
+        "main.conf:6: error: group 'web': balancer (pool): address: \"%.60s...\" is longer than 255 bytes\n",
+        address);
+    group_refused(text, problem);
     group_refused(
         "balancer = { driver = \"lvs\"; };",
         "main.conf:5: error: group 'web': balancer: no balancer driver is called 'lvs' (there is: pool)\n");
