@@ -64,6 +64,24 @@ const struct cfg *cfg_of(const struct cfg_hold *h)
 
 /* --- sources ---------------------------------------------------------------------------------------- */
 
+static void binding_free(struct binding *b)
+{
+    series_free(b->series);
+    free(b->parts);
+    free(b);
+}
+
+void source_forget_unread(struct source *s)
+{
+    size_t kept = 0;
+    for (size_t k = 0; k < s->binding_count; k++)
+        if (s->bindings[k]->users > 0)
+            s->bindings[kept++] = s->bindings[k];
+        else
+            binding_free(s->bindings[k]);
+    s->binding_count = kept;
+}
+
 void source_free(struct engine *e, struct source *s)
 {
     if (!s)
@@ -71,11 +89,8 @@ void source_free(struct engine *e, struct source *s)
     for (size_t k = 0; k < s->feed_count; k++)
         if (s->feeds[k].port)
             e->world.unbind(e->world.arg, s->feeds[k].port);
-    for (size_t k = 0; k < s->binding_count; k++) {
-        series_free(s->bindings[k]->series);
-        free(s->bindings[k]->parts);
-        free(s->bindings[k]);
-    }
+    for (size_t k = 0; k < s->binding_count; k++)
+        binding_free(s->bindings[k]);
     free(s->bindings);
     free(s->feeds);
     cfg_hold_put(s->hold);
@@ -208,8 +223,11 @@ static bool bind_input(struct engine *e, struct source *sources, as_time window,
     }
     if (formula_is_plain(&f))
         return true;
+    size_t capacity = (size_t)(window / e->cfg->interval) + SERIES_LEAST;
     if (!in->own)
-        in->own = series_new(text, (size_t)(window / e->cfg->interval) + SERIES_LEAST, oldest);
+        in->own = series_new(text, capacity, oldest);
+    else if (series_capacity(in->own) < capacity && !series_resize(in->own, capacity))
+        return false;
     if (!in->formula)
         in->formula = malloc(sizeof f); /* a few KiB that the many plain ones need not have */
     if (in->formula)

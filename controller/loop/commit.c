@@ -338,25 +338,29 @@ static int take_sample(void *arg, const struct journal_sample *row)
     return 0;
 }
 
+static void learn(struct engine *e, struct policy_run *run)
+{
+    bool learns = run->cfg->type->learn && !run->learnt;
+    run->learnt = true;
+    for (size_t n = 0; learns && n < run->input_count; n++) {
+        struct past past = { 0 };
+        if (run->inputs[n])
+            journal_each_sample(engine_past(e), as_series_name(run->inputs[n]), e->wall - e->cfg->retention,
+                                take_sample, &past, NULL);
+        if (past.count)
+            run->cfg->type->learn(run->state, n, past.walls, past.means, past.count);
+        free(past.walls);
+        free(past.means);
+    }
+}
+
 /* Shows policies that learn from the past what the journal kept of their inputs, once. */
 void group_learn(struct group *g)
 {
-    struct engine *e = g->engine;
-    for (size_t k = 0; k < g->policy_count; k++) {
-        struct policy_run *run = &g->policies[k];
-        bool learns = run->cfg->type->learn && !run->learnt;
-        run->learnt = true;
-        for (size_t n = 0; learns && n < run->input_count; n++) {
-            struct past past = { 0 };
-            if (run->inputs[n])
-                journal_each_sample(engine_past(e), as_series_name(run->inputs[n]),
-                                    e->wall - e->cfg->retention, take_sample, &past, NULL);
-            if (past.count)
-                run->cfg->type->learn(run->state, n, past.walls, past.means, past.count);
-            free(past.walls);
-            free(past.means);
-        }
-    }
+    for (size_t k = 0; k < g->policy_count; k++)
+        learn(g->engine, &g->policies[k]);
+    for (size_t k = 0; k < g->shadow_count; k++)
+        learn(g->engine, &g->shadows[k].run);
 }
 
 static double middle_of(const double *v, int n)
@@ -375,7 +379,7 @@ static double middle_of(const double *v, int n)
 static int load_leads(struct group *g, struct as_error *err)
 {
     double past[sizeof g->lead.s / sizeof *g->lead.s];
-    int n = journal_launch_seconds(g->engine->journal, g->cfg->name, past, sizeof past / sizeof *past);
+    int n = journal_launch_seconds(engine_past(g->engine), g->cfg->name, past, sizeof past / sizeof *past);
     char key[AS_NAME_MAX + 16], *value = NULL;
     for (int k = n - 1; k >= 0; k--) /* the oldest first: it is the first to be forgotten */
         leads_add(&g->lead, past[k]);
@@ -384,7 +388,7 @@ static int load_leads(struct group *g, struct as_error *err)
         if (past[k] < 1.5 * usual)
             leads_add(&g->boot, past[k]);
     snprintf(key, sizeof key, "unpark-ms/%s", g->cfg->name);
-    int rc = journal_get(g->engine->journal, key, &value, err);
+    int rc = journal_get(engine_past(g->engine), key, &value, err);
     if (rc == AS_OK && value && atoll(value) > 0)
         leads_add(&g->unpark_lead, (double)atoll(value) / 1000.0);
     free(value);

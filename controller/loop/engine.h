@@ -274,6 +274,7 @@ struct engine {
     /* What spares most turns a walk over all groups: */
     bool rows_dirty;        /* some group's are                                                     */
     bool burials;           /* something is retired or gone and not freed yet                       */
+    bool unbound;           /* policies may still look at series of retired sources                 */
     as_time decide_by;      /* no group decides before; 0 none waits                                */
     as_time journal_retry, journal_failing_since; /* 0: it works                                     */
     struct as_error journal_err;
@@ -335,6 +336,7 @@ bool engine_says(struct engine *e, struct said *last, bool first, const char *te
 int bind_all(struct engine *e, struct cfg_hold *hold, struct as_error *err);
 struct source *source_bind(struct engine *e, struct cfg_hold *hold, const struct cfg_source *c, struct as_error *err);
 void source_free(struct engine *e, struct source *s);
+void source_forget_unread(struct source *s); /* series that no input of a policy reads any more      */
 struct group *group_bind(struct engine *e, struct cfg_hold *hold, const struct cfg_group *c, struct as_error *err);
 void group_free(struct engine *e, struct group *g);
 /* pools.c: the balancers that may have our servers, remembered over restarts */

@@ -228,6 +228,12 @@ static bool all_sustain(void *arg, int count)
 
 /* --- the decision ------------------------------------------------------------------------------------ */
 
+/* Since when is it on its way? Of one that served before, as of one made by another process, its state tells. */
+static as_time pending_from(const struct instance *i)
+{
+    return i->wanted_at && !i->serving_wall ? i->wanted_at : i->since;
+}
+
 static void count_group(const struct group *g, struct decide_in *in)
 {
     in->serving = group_serving(g);
@@ -236,8 +242,8 @@ static void count_group(const struct group *g, struct decide_in *in)
     in->pending = group_pending(g);
     in->pending_since = 0;
     for (const struct instance *i = g->instances; i && in->pending; i = i->next)
-        if (inst_pending(i) && i->wanted_at && (!in->pending_since || i->wanted_at < in->pending_since))
-            in->pending_since = i->wanted_at;
+        if (inst_pending(i) && (!in->pending_since || pending_from(i) < in->pending_since))
+            in->pending_since = pending_from(i);
 }
 
 int host_room(const struct group *g, int host)

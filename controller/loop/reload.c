@@ -391,16 +391,17 @@ static void retire_groups(struct engine *e, const struct cfg *c)
     }
 }
 
-/* Sources first in a list of candidates: changed and new ones shadow the old of the same name. */
-static bool inputs_bind(struct engine *e, const struct staged *st, struct source *all)
+/* The first source of a name counts: changed and new ones stand before the old. */
+static bool inputs_bind(struct engine *e)
 {
-    for (struct source *s = all; s; s = s->next)
+    for (struct source *s = e->sources; s; s = s->next)
         for (size_t k = 0; k < s->binding_count; k++)
             s->bindings[k]->users = 0;
     for (struct group *g = e->groups; g; g = g->next)
-        if (!g->retired && !group_rebind_inputs(e, all, g))
+        if (!g->retired && !group_rebind_inputs(e, e->sources, g))
             return false;
-    (void)st;
+    for (struct source *s = e->sources; s; s = s->next)
+        source_forget_unread(s);
     return true;
 }
 
@@ -433,9 +434,10 @@ static void swap_all(struct engine *e, struct cfg_hold *hold, struct staged *st,
     cfg_hold_put(e->hold);
     e->hold = cfg_hold_get(hold);
     e->cfg = c;
-    if (!inputs_bind(e, st, e->sources))
-        log_error("reload",
-                  "out of memory while binding metrics: some policies have no input until the next reload");
+    e->unbound = !inputs_bind(e);
+    if (e->unbound)
+        log_error("reload", "out of memory while binding metrics: some policies have no fresh input, and "
+                            "their groups are held, until the next reload");
     sources_weigh(e);
     for (struct group *g = e->groups; g; g = g->next)
         if (!g->retired)

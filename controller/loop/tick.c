@@ -268,7 +268,7 @@ static void bury(struct engine *e)
     }
     while (*from) {
         struct source *s = *from;
-        if (s->retired && s->inflight == 0) {
+        if (s->retired && s->inflight == 0 && !e->unbound) {
             *from = s->next;
             source_free(e, s);
         } else {

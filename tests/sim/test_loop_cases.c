@@ -55,6 +55,38 @@ static void G10_creates_lost_on_a_hung_host_are_made_elsewhere(void **state)
     kit_end(&k);
 }
 
+/* Those that were on their way when the daemon died have not relieved anybody yet, either. */
+static void no_scale_in_while_some_are_on_their_way_after_a_crash(void **state)
+{
+    (void)state;
+    static const char text[] =
+        "controller = { interval = \"2s\"; };\n"
+        "sources = { m = { driver = \"sim\"; }; };\n"
+        "groups = { web = { min = 1; max = 10; compute = { driver = \"sim\"; hosts = [ \"a\", \"b\" ]; };\n"
+        "  health = { http = \"/\"; interval = \"500ms\"; rise = 2; boot_timeout = \"60s\"; };\n"
+        "  balancer = { driver = \"sim\"; hosts = [ \"lb\" ]; drain = \"10s\"; };\n"
+        "  scale_in = { window = \"0s\"; }; policies = [ \"load\" ]; }; };\n"
+        "policies = { load = { type = \"target\"; metric = \"m.load\"; per_instance = 10.0; window = \"0s\"; "
+        "}; "
+        "};\n";
+    struct kit k = { .load = 30 };
+    kit_start(&k, text, &(struct sim_params){ .seed = 91, .boot_ms = 30000 });
+    kit_run(&k, 2 * AS_MINUTE);
+    assert_int_equal(sim_up(k.sim, "web"), 3);
+    k.load = 60;
+    kit_run(&k, 5 * AS_SECOND);
+    assert_int_equal(web(&k)->desired, 6);
+    kit_crash(&k);
+    kit_boot(&k);
+    k.load = 15;
+    kit_run(&k, 10 * AS_SECOND);
+    assert_int_equal(in_state(&k, INST_BOOTING), 3);
+    assert_int_equal(web(&k)->desired, 6);
+    kit_run(&k, 2 * AS_MINUTE);
+    assert_int_equal(web(&k)->desired, 2);
+    kit_end(&k);
+}
+
 /* A dead host cannot confirm that its instances are gone; those it took along are replaced all the same. */
 static void G14_doubt_ends_when_a_dead_host_held_the_whole_group(void **state)
 {
@@ -435,6 +467,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(G10_creates_lost_on_a_hung_host_are_made_elsewhere),
+        cmocka_unit_test(no_scale_in_while_some_are_on_their_way_after_a_crash),
         cmocka_unit_test(G14_doubt_ends_when_a_dead_host_held_the_whole_group),
         cmocka_unit_test(G9_launches_that_vanish_back_off),
         cmocka_unit_test(the_dead_are_not_too_many),

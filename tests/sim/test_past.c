@@ -147,6 +147,59 @@ static void a_plan_is_shown_the_past_too(void **state)
     kit_end(&k);
 }
 
+/* What a shadow would have done depends on what it knows, as much as what the policy itself does. */
+static void a_shadow_is_shown_the_past_too(void **state)
+{
+    (void)state;
+    struct kit k;
+    start(&k, "controller = { interval = \"2s\"; };\n"
+              "sources = { m = { driver = \"sim\"; }; };\n"
+              "groups = { web = { min = 1; max = 4; compute = { driver = \"sim\"; hosts = [ \"a\" ]; };\n"
+              "  policies = [ \"q\" ]; shadow = [ \"p\" ]; }; };\n"
+              "policies = { p = { type = \"learner\"; metric = \"m.load\"; };\n"
+              "  q = { type = \"forgetter\"; metric = \"m.load\"; }; };\n");
+    kit_run(&k, MINUTES * AS_MINUTE);
+    kit_crash(&k);
+    kit_boot(&k);
+    assert_int_equal(learns, 1);
+    assert_in_range(learnt, MINUTES - 2, MINUTES + 1);
+    kit_end(&k);
+}
+
+/* Launches of instances that are gone were measured too, and what a parked one takes. */
+static void a_plan_knows_how_long_launches_took(void **state)
+{
+    (void)state;
+    struct kit k;
+    start(&k, WEB("", "learner", "m.load"));
+    kit_run(&k, 20 * AS_SECOND);
+    for (int n = 0; n < 3; n++) {
+        sim_kill(k.sim, "web", 1);
+        kit_run(&k, 2 * AS_MINUTE);
+    }
+    assert_int_equal(journal_set(k.journal, "unpark-ms/web", "1234", NULL), AS_OK);
+    assert_int_equal(web(&k)->lead.count, 4);
+    char text[1024];
+    snprintf(text, sizeof text, WEB("state = \"%s\"; ", "learner", "m.load"), k.journal_path);
+    struct cfg_hold *hold = kit_config(&k, text);
+    struct journal *copy = NULL, *past = NULL;
+    struct engine *plan = NULL;
+    struct as_error err = { 0 };
+    assert_int_equal(offline_journal(cfg_of(hold), &copy, &past, &err), AS_OK);
+    struct world w = sim_world(k.sim);
+    w.act = false;
+    w.past = past;
+    assert_int_equal(engine_new(&w, hold, copy, sim_now(k.sim), sim_wall(k.sim), &plan, &err), AS_OK);
+    assert_int_equal(engine_group(plan, "web")->lead.count, 4);
+    assert_int_equal(group_lead(engine_group(plan, "web")), group_lead(web(&k)));
+    assert_int_equal(group_unpark_lead(engine_group(plan, "web")), 1234);
+    engine_free(plan);
+    journal_close(copy);
+    journal_close(past);
+    cfg_hold_put(hold);
+    kit_end(&k);
+}
+
 /* Pruned every hour: what is left is from the last hour, and from the hour since it was last pruned. */
 static void what_is_older_than_the_retention_is_deleted(void **state)
 {
@@ -165,6 +218,8 @@ int main(void)
         cmocka_unit_test(a_formula_is_learnt_from_after_a_restart),
         cmocka_unit_test(formulas_of_policies_that_do_not_learn_are_not_recorded),
         cmocka_unit_test(a_plan_is_shown_the_past_too),
+        cmocka_unit_test(a_shadow_is_shown_the_past_too),
+        cmocka_unit_test(a_plan_knows_how_long_launches_took),
         cmocka_unit_test(what_is_older_than_the_retention_is_deleted),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -1,5 +1,6 @@
 /* Reloads that take something away under a running group: a balancer, a host, the group itself. What is refused says
  * where; what is taken away is left without anything of ours. */
+#include "../../controller/model/series.h"
 #include "hostile.h"
 
 #define WEB(name, hosts, balancers)                                                                          \
@@ -358,6 +359,44 @@ static void balancers_that_come_and_go_keep_nothing_of_ours(void **state)
     hostile_seeds(12, come_and_go);
 }
 
+#define MEASURED(interval, metric)                                                                           \
+    "controller = { interval = \"" interval "\"; };\n"                                                       \
+    "sources = { m = { driver = \"sim\"; interval = \"5s\"; }; };\n"                                         \
+    "groups = { web = { min = 2; max = 10; compute = { driver = \"sim\"; hosts = [ \"a\" ]; };\n"            \
+    "  policies = [ \"load\" ]; }; };\n"                                                                     \
+    "policies = { load = { type = \"target\"; metric = \"" metric "\"; per_instance = 10.0;\n"               \
+    "  window = \"10m\"; }; };\n"
+
+/* A formula has a value each interval: with a shorter one its window needs more room. */
+static void a_window_keeps_its_length_over_a_shorter_interval(void **state)
+{
+    (void)state;
+    struct kit k = { .load = 50 };
+    kit_start(&k, MEASURED("20s", "m.load + m.room"), &(struct sim_params){ .seed = 89 });
+    kit_run(&k, AS_MINUTE);
+    reload(&k, MEASURED("1s", "m.load + m.room"));
+    kit_run(&k, AS_MINUTE);
+    assert_true(series_capacity(web(&k)->policies[0].sources[0].own) >= 600);
+    kit_end(&k);
+}
+
+/* What no policy reads any more is not measured, journalled and shown for ever. */
+static void a_metric_that_nobody_reads_any_more_is_let_go(void **state)
+{
+    (void)state;
+    struct kit k = { .load = 50 };
+    kit_start(&k, MEASURED("2s", "m.load"), &(struct sim_params){ .seed = 90 });
+    kit_run(&k, 2 * AS_MINUTE);
+    reload(&k, MEASURED("2s", "m.room"));
+    kit_run(&k, 2 * AS_MINUTE);
+    assert_int_equal(k.engine->sources->binding_count, 1);
+    assert_string_equal(k.engine->sources->bindings[0]->metric, "m.room");
+    reload(&k, MEASURED("2s", "m.load + m.room"));
+    kit_run(&k, 2 * AS_MINUTE);
+    assert_int_equal(k.engine->sources->binding_count, 2);
+    kit_end(&k);
+}
+
 #define LONG_HOST                                                                                            \
     "qemu+ssh://autoscale@hypervisor-17.rack-4.datacentre-one.example.com:2222/"                             \
     "system?keyfile=/etc/autoscale/keys/hypervisors/id_ed25519&known_hosts=/etc/autoscale/"                  \
@@ -512,6 +551,8 @@ int main(void)
         cmocka_unit_test(an_orphan_that_stays_is_evicted_once_an_interval),
         cmocka_unit_test(a_dead_balancer_does_not_hasten_the_others),
         cmocka_unit_test(balancers_that_come_and_go_keep_nothing_of_ours),
+        cmocka_unit_test(a_window_keeps_its_length_over_a_shorter_interval),
+        cmocka_unit_test(a_metric_that_nobody_reads_any_more_is_let_go),
         cmocka_unit_test(hosts_with_long_names_are_told_apart),
         cmocka_unit_test(what_a_reload_refuses_says_where),
         cmocka_unit_test(a_group_that_left_evicts_nobody_any_more),
