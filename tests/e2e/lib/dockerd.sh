@@ -120,10 +120,11 @@ busybox_rootfs() { # ROOT
     echo hello >"$1/www/index.html"
 }
 
-# Makes an image out of a directory, with no registry.
-load_image() { # DIR NAME:TAG ROOT
+# Makes an image out of a directory, with no registry. COMMAND is what runs in it when nobody says otherwise.
+load_image() { # DIR NAME:TAG ROOT [COMMAND]
     local answer
-    answer=$(tar -C "$3" --owner=0 --group=0 -c . | _dk_curl "$1" "/images/create?fromSrc=-&repo=${2%:*}&tag=${2##*:}" \
+    answer=$(tar -C "$3" --owner=0 --group=0 -c . |
+        _dk_curl "$1" "/images/create?fromSrc=-&repo=${2%:*}&tag=${2##*:}${4:+&changes=CMD%20%5B%22$4%22%5D}" \
         -X POST -H 'Content-Type: application/x-tar' --data-binary @-)
     case $answer in
     *'"status":"sha256:'*) ;;

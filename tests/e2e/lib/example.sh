@@ -5,7 +5,7 @@
 #     autoscale COMMAND…              asks it
 #     group GROUP JQ                  of the status of a group        serves GROUP N: N wanted, N serving, N existing
 #     value METRIC · fresh METRIC     of a series that policies read
-#     binding GROUP                   what the newest decision was bound by
+#     binding GROUP                   what the newest decision was bound by; explains GROUP TEXT: is it said so?
 #     proposal GROUP POLICY JQ        what a policy of it proposed
 #     wait_ticks N                    N more decisions
 
@@ -30,6 +30,7 @@ value() { series "$1" .value; }
 fresh() { [ "$(series "$1" .state)" = fresh ]; }
 
 binding() { explain_json "$1" | jq -r .binding; }
+explains() { autoscale explain "$1" 2>/dev/null | grep -q -- "$2"; }
 bound_by() { [[ $(binding "$1") == *"$2"* ]]; } # GROUP POLICY
 proposal() { explain_json "$1" | jq -r --arg p "$2" ".proposals[] | select(.policy == \$p) | $3"; }
 asks_for() { [ "$(proposal "$1" "$2" .count)" -ge "$3" ]; } # GROUP POLICY N, or more
