@@ -117,7 +117,7 @@ wide_conf scale_in='window = "20s"; cooldown = "60s"; max_step = 1; period = "1s
 run autoscale reload
 check_match G11_only_the_other_group_changed "group 'two'" "$OUT"
 check_equal G11_unchanged_group_is_not_named "" "$(grep "group 'web'" <<<"$OUT")"
-wait_ticks 1
+wait_ticks 2
 NOW=$(autoscale explain web --json | jq .next_change_ms)
 check G11_window_goes_on_over_the_reload [ "${NOW:-0}" -gt 0 -a "${NOW:-0}" -le "$LEFT" ]
 wait_for 90 "the first scale-in" gf_is web wanted 4

@@ -41,7 +41,8 @@ run_quickstart() { # LOG [VARIABLE=value…]
 }
 
 # --- to the end -------------------------------------------------------------------------------------------
-run_quickstart "$WORK/whole.log" || bail "the quick start does not start"
+# The peak lasts longer than the reader's: the machine may be busy with other tests.
+run_quickstart "$WORK/whole.log" CURVE=0s:5,4s:5,6s:70,30s:70,32s:5,40s:5 || bail "the quick start does not start"
 wait_for 200 "the quick start to end" is_gone "$SPAWN_PID"
 wait "$SPAWN_PID"
 status=$?

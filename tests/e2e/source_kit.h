@@ -26,7 +26,7 @@
 #include <cmocka.h>
 
 #include "autoscale/source.h"
-#include "ports.h"
+#include "server_kit.h"
 
 #define SECRET  "kept-secret-8d1f"
 #define WRONG   "wrong-secret-77aa"

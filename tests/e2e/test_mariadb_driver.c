@@ -28,7 +28,7 @@ static void run_command(const char *user, const char *const argv[])
     pid_t pid = start_command(user, log, argv);
     assert_int_equal(waitpid(pid, &status, 0), pid);
     if (!WIFEXITED(status) || WEXITSTATUS(status) != 0)
-        fail_msg("%s failed, see %s", argv[0], log);
+        fail_msg("%s failed: %s", argv[0], end_of(log));
 }
 
 /* A session over the socket, or NULL; root of these servers has no password. */
@@ -105,7 +105,7 @@ static void server_start(struct server *s)
         argv[n++] = fixed[i];
     s->pid = start_command("mysql", log, argv);
     if (!wait_until(server_answers, s))
-        fail_msg("MariaDB does not answer, see %s", log);
+        fail_msg("MariaDB does not answer: %s", end_of(log));
 }
 
 /* --- the driver under test -------------------------------------------------------------------- */

@@ -23,7 +23,7 @@
 #include <cmocka.h>
 
 #include "autoscale/source.h"
-#include "ports.h"
+#include "server_kit.h"
 
 extern const struct as_source_driver as_source_postgresql;
 
@@ -78,7 +78,7 @@ static void run_command(const char *const argv[])
     pid_t pid = start_command(log, argv);
     assert_int_equal(waitpid(pid, &status, 0), pid);
     if (!WIFEXITED(status) || WEXITSTATUS(status) != 0)
-        fail_msg("%s failed, see %s", argv[0], log);
+        fail_msg("%s failed: %s", argv[0], end_of(log));
 }
 
 static const char *tool(const char *name)
@@ -143,7 +143,7 @@ static void server_start(struct server *s)
                                  NULL };
     s->pid = start_command(log, argv);
     if (!wait_until(server_answers, s))
-        fail_msg("PostgreSQL does not answer, see %s", log);
+        fail_msg("PostgreSQL does not answer: %s", end_of(log));
 }
 
 static void server_stop(struct server *s, int sig)

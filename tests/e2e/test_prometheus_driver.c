@@ -72,7 +72,7 @@ static void run_command(const char *const argv[])
     snprintf(log, sizeof log, "%s/commands.log", root);
     pid_t pid = start_command(NULL, log, argv);
     if (waitpid(pid, &status, 0) != pid || status != 0)
-        fail_msg("%s failed, see %s", argv[0], log);
+        fail_msg("%s failed: %s", argv[0], end_of(log));
 }
 
 static void file_in(const struct prom *p, const char *name, char out[160])

@@ -78,8 +78,10 @@ static void server_spawn(struct server *s, const char *more)
 static void server_start(struct server *s, const char *more)
 {
     server_spawn(s, more);
+    char log[200];
+    snprintf(log, sizeof log, "%s/server.log", s->dir);
     if (!wait_until(server_answers, s))
-        fail_msg("Redis does not answer, see %s/server.log", s->dir);
+        fail_msg("Redis does not answer: %s", end_of(log));
 }
 
 static void server_place(struct server *s, const char *name)

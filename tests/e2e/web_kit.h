@@ -24,7 +24,7 @@
 
 #include "autoscale/balancer.h"
 #include "autoscale/source.h"
-#include "ports.h"
+#include "server_kit.h"
 
 #define STEP 20 /* ms between two looks at what is waited for */
 

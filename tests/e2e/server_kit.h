@@ -1,12 +1,13 @@
-/* A port for a test's own server. */
-#ifndef E2E_PORTS_H
-#define E2E_PORTS_H
+/* What every test with servers of its own needs: ports for them, and what they said before they did not answer. */
+#ifndef E2E_SERVER_KIT_H
+#define E2E_SERVER_KIT_H
 
 #include <arpa/inet.h>
 #include <stdarg.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -35,6 +36,20 @@ static inline uint16_t free_port(void)
     }
     fail_msg("no free port");
     return 0;
+}
+
+/* The end of a log, for the text of a failure: the log goes with the test's directory. */
+static inline const char *end_of(const char *path)
+{
+    static char text[1001];
+    FILE *f = fopen(path, "re");
+    if (f && fseek(f, -1000, SEEK_END) != 0)
+        rewind(f);
+    size_t n = f ? fread(text, 1, sizeof text - 1, f) : 0;
+    text[n] = '\0';
+    if (f)
+        fclose(f);
+    return text;
 }
 
 #endif
