@@ -74,10 +74,10 @@ wait_for 60 "a warm cache" wants_few || bail "the load is not that of a warm cac
 
 redis CONFIG SET maxclients 60 >/dev/null && redis DEL hot >/dev/null
 check misses_ask_for_more_of_the_same_requests wait_for 60 "the misses to count" asks_for web cache-misses 4
-check_match and_the_requests_alone_do_not '^[12]$' "$(proposal web web-load .count)"
+check_says and_the_requests_alone_do_not '^[12]$' proposal web web-load .count
 wait_ticks 6
 check_equal no_more_than_the_cache_has_connections_for 2 "$(group web .footprint)"
-check_match explain_names_what_stops_it "cache-connections" "$(binding web)"
+check_says explain_names_what_stops_it "cache-connections" binding web
 redis CONFIG SET maxclients 10000 >/dev/null
 check it_grows_when_there_are_connections wait_for 90 "four instances" at_least web 4
 
@@ -88,8 +88,8 @@ check the_cache_is_warm_again wait_for 60 "hits" warm
 check nobody_needs_them_any_more wait_for 60 "low demand" wants_few
 size=$(group web .wanted)
 wait_ticks 30 # three times the longest window
-check it_still_evicts evicting
-check_equal nothing_is_taken_away_while_it_evicts "$size" "$(group web .wanted)"
+check_soon it_still_evicts evicting
+check nothing_is_taken_away_while_it_evicts [ "$(group web .wanted)" -ge "$size" ]
 end_pid "$FILLING"
 check and_is_when_it_stops wait_for 90 "two instances" serves web 2
 finish

@@ -120,7 +120,7 @@ check_equal SIGINT_stops_cleanly_and_soon "0 soon" "$(<"$WORK/stopped")"
 check_equal SIGINT_leaves_everything_serving "$WAS" "$(all_of_it)"
 start_autoscale
 wait_group web 3 || bail "the daemon does not start again"
-kill -STOP "$(<"$WORK/docker/pid")"
+hang_pid "$(<"$WORK/docker/pid")"
 knob load 50
 wait_for 60 "the host's failure" eval '[[ $(gf web hosts) = *error* ]]'
 stops_with TERM >"$WORK/stopped"

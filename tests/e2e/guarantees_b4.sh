@@ -86,7 +86,7 @@ pace() { # rounds of 500 ms in 4 s are 8; with half of them nothing waits for wh
 keeps_pace() { # what hangs goes on hanging: a loop that waited for it would never have such four seconds
     wait_for 60 "the pace of the rounds" pace
 }
-kill -STOP "$(<"$WORK/docker/pid")"
+hang_pid "$(<"$WORK/docker/pid")"
 knob load 40 # creates are under way when it hangs
 hold 2 6
 check G10_hung_docker_delays_no_other_group wait_group two 3

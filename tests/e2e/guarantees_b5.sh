@@ -184,9 +184,9 @@ PIDS=$(for id in $IDS; do # below the container's init
     cat "/proc/$pid/task/$pid/children"
 done)
 # shellcheck disable=SC2086
-kill -STOP $PIDS
+hang_pid $PIDS
 check G14_stopped_processes_are_doubted wait_for 60 "the doubt" gf_has web doubt 'look dead at once'
-kill -STOP "$(<"$WORK/docker/pid")" # and the host does not answer either
+hang_pid "$(<"$WORK/docker/pid")" # and the host does not answer either
 wait_for 60 "the host's failure" gf_has web hosts 'failing_s'
 wait_ticks 6
 check_equal G14_blind_and_doubting_nothing_is_done "4 0" "$(gf web footprint) $(gf web failed)"

@@ -73,7 +73,7 @@ requests_under_way() {
     start_autoscale || return
     wait_settled 1 || return
     watch_footprint "$WORK/late" || return
-    kill -STOP "$(cat "$WORK/docker/pid")"
+    hang_pid "$(cat "$WORK/docker/pid")"
     start_load grow 0s:100,600s:100 || return # not a reload: a new driver would first ask for the network
     kill_under_way CREATING 3 || return
     end_watch
@@ -83,7 +83,7 @@ requests_under_way() {
     settings 3
     reload_autoscale || return
     wait_settled 3 || return
-    kill -STOP "$(cat "$WORK/docker/pid")"
+    hang_pid "$(cat "$WORK/docker/pid")"
     settings 1
     reload_autoscale || return
     kill_under_way DESTROYING 1

@@ -68,7 +68,7 @@ late_creates() {
     wait_settled 1 || return
     watch_footprint "$WORK/late"
     pid=$(cat "$WORK/docker/pid")
-    kill -STOP "$pid"
+    hang_pid "$pid"
     start_load late 0s:80,300s:80 || return
     check G1_unanswered_creates_are_unknown wait_for 60 "two instances of unknown outcome" has_unknown 2
     check_equal G1_unknown_creates_count_in_the_footprint 3 "$(group_field footprint)"

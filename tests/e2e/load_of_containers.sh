@@ -64,7 +64,7 @@ wait_for 60 "one sum of both hosts" eval '[[ $(source_of use ".series[0].value")
 note "cpus used by four containers with a limit of 0.1 each: $(source_of use '.series[0].value')"
 check_says a_plan_looks_twice_and_sees_the_rate "use.job.cpus_used +[0-9.e-]+  fresh" autoscale plan
 
-kill -STOP "$(cat "$B/pid")"
+hang_pid "$(cat "$B/pid")"
 check a_host_that_hangs_is_named wait_for 60 "its failure" eval '[ -n "$(source_of use ".endpoints[1].error // empty")" ]'
 wait_ticks 8 # more than the window of scale-in
 check_equal nothing_is_taken_away 4 "$(group wanted)"

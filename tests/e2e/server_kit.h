@@ -3,12 +3,15 @@
 #define E2E_SERVER_KIT_H
 
 #include <arpa/inet.h>
+#include <dirent.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -36,6 +39,37 @@ static inline uint16_t free_port(void)
     }
     fail_msg("no free port");
     return 0;
+}
+
+static inline bool stands_still(pid_t pid)
+{
+    char path[300], text[512];
+    bool still = true;
+    snprintf(path, sizeof path, "/proc/%d/task", (int)pid);
+    DIR *d = opendir(path);
+    assert_non_null(d);
+    for (struct dirent *e; still && (e = readdir(d));) {
+        snprintf(path, sizeof path, "/proc/%d/task/%s/stat", (int)pid, e->d_name);
+        FILE *f = e->d_name[0] == '.' ? NULL : fopen(path, "re");
+        if (!f)
+            continue;
+        const char *name = fgets(text, sizeof text, f) ? strrchr(text, ')') : NULL;
+        still = !name || name[2] == 'T' || name[2] == 'Z';
+        fclose(f);
+    }
+    closedir(d);
+    return still;
+}
+
+/* SIGSTOP, until each of its threads has heard it: on a busy machine one of them may go on answering for a while. */
+static inline void hang_process(pid_t pid)
+{
+    assert_int_equal(kill(pid, SIGSTOP), 0);
+    for (int ms = 0; !stands_still(pid); ms += 5) {
+        if (ms > 60000)
+            fail_msg("process %d does not stop", (int)pid);
+        usleep(5000);
+    }
 }
 
 /* The end of a log, for the text of a failure: the log goes with the test's directory. */

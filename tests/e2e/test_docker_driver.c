@@ -22,6 +22,7 @@
 #include "../../drivers/wire/http.h"
 #include "../../drivers/wire/json.h"
 #include "autoscale/compute.h"
+#include "server_kit.h"
 
 extern const struct as_compute_driver as_compute_docker;
 
@@ -499,7 +500,7 @@ static void parked_instance_keeps_its_address_and_comes_back(void **state)
     close_driver(&d);
 }
 
-static void signal_daemon(int sig)
+static pid_t daemon_pid(void)
 {
     char path[96];
     int pid = 0;
@@ -508,7 +509,7 @@ static void signal_daemon(int sig)
     assert_non_null(f);
     assert_int_equal(fscanf(f, "%d", &pid), 1);
     fclose(f);
-    assert_int_equal(kill(pid, sig), 0);
+    return pid;
 }
 
 static void hung_daemon_makes_the_outcome_unknown_within_the_deadline(void **state)
@@ -521,12 +522,12 @@ static void hung_daemon_makes_the_outcome_unknown_within_the_deadline(void **sta
     struct as_launch launch = { .id = "web-0000000b", .revision = "r1" };
     size_t count;
     assert_ok(d, create(&d, "web-0000000c", &i)); /* the network is known, the version negotiated */
-    signal_daemon(SIGSTOP);
+    hang_process(daemon_pid());
     as_time began = as_clock_monotonic();
     int made = as_compute_docker.create(d.state, in(700), &launch, &i, &d.err);
     as_time took = as_clock_monotonic() - began;
     int seen = as_compute_docker.list(d.state, in(300), &all, &d.err);
-    signal_daemon(SIGCONT);
+    kill(daemon_pid(), SIGCONT);
     assert_int_equal(made, AS_EUNKNOWN);
     assert_true(took >= 600 && took < 30000);
     assert_int_equal(seen, AS_EAGAIN);

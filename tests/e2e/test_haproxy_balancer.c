@@ -428,7 +428,7 @@ static void a_hung_haproxy_costs_no_more_than_the_deadline(void **state)
     struct as_member m = member("web-1", 80), other = member("web-2", 80);
     struct as_members list = { 0 };
     struct as_error err = { 0 };
-    kill(p.pid, SIGSTOP);
+    hang_process(p.pid);
     as_time began = as_clock_monotonic();
     assert_int_equal(as_balancer_haproxy.list(b.self, soon(200), &list, &err), AS_EAGAIN);
     assert_int_equal(as_balancer_haproxy.admit(b.self, soon(200), &m, &err), AS_EUNKNOWN);

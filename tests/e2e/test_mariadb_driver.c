@@ -348,7 +348,7 @@ static void hung_server_costs_the_deadline_and_no_more(void **state)
     probe_mon(&p, "queries = { me = \"select connection_id()\"; }");
     probe_ok(&p);
     double before = value(&p, "me");
-    kill(primary.pid, SIGSTOP);
+    hang_process(primary.pid);
     for (int i = 0; i < 2; i++) {
         assert_int_equal(probe_poll_within(&p, 300), AS_EAGAIN);
         assert_text(p.err.msg, "no answer within ");
@@ -362,7 +362,7 @@ static void hung_server_costs_the_deadline_and_no_more(void **state)
     probe_ok(&fresh);
     probe_ok(&p);
     assert_value(&p, "me", before); /* the connection was kept */
-    kill(primary.pid, SIGSTOP);
+    hang_process(primary.pid);
     assert_int_equal(probe_poll_within(&p, 200), AS_EAGAIN);
     as_time began = as_clock_monotonic();
     probe_close(&p); /* with an answer still owed */

@@ -519,7 +519,7 @@ static void hung_server_costs_the_deadline_and_no_more(void **state)
     probe_ok(&p);
     pid_t backend = backend_of("mon");
     assert_true(backend > 0);
-    kill(backend, SIGSTOP);
+    hang_process(backend);
     for (int i = 0; i < 2; i++) {
         assert_int_equal(probe_poll_within(&p, 300), AS_EAGAIN);
         assert_text(p.err.msg, "no answer within ");
@@ -529,7 +529,7 @@ static void hung_server_costs_the_deadline_and_no_more(void **state)
     probe_ok(&p);
     assert_int_equal(backend_of("mon"), backend); /* the connection was kept */
     probe_mon(&fresh, "");
-    kill(primary.pid, SIGSTOP);
+    hang_process(primary.pid);
     assert_int_equal(probe_poll_within(&fresh, 300), AS_EAGAIN);
     assert_text(fresh.err.msg, "no connection within ");
     assert_in_range(fresh.took, 299, LATE);

@@ -294,7 +294,7 @@ static void hung_server_costs_its_deadline_and_recovers(void **state)
     struct probe p;
     open_queries(&p, "q = \"demand\";", "");
     probe_ok(&p);
-    assert_int_equal(kill(plain.pid, SIGSTOP), 0);
+    hang_process(plain.pid);
     assert_int_equal(probe_poll_within(&p, 500), AS_EAGAIN);
     assert_true(p.took >= 400 && p.took < TIMEOUT);
     assert_int_equal(kill(plain.pid, SIGCONT), 0);

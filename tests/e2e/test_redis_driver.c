@@ -311,7 +311,7 @@ static void hung_server_costs_the_deadline_and_no_more(void **state)
     redisContext *c = session(&master);
     probe_server(&p, &master, "");
     wait_value(&p, "clients", 2);
-    kill(master.pid, SIGSTOP);
+    hang_process(master.pid);
     for (int i = 0; i < 2; i++) {
         assert_int_equal(probe_poll_within(&p, 300), AS_EAGAIN);
         assert_text(p.err.msg, "no answer within ");

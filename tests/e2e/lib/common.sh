@@ -229,6 +229,18 @@ end_pid() { # PID [SECONDS [SIGNAL]]: asks, wakes it when stopped, and kills it 
     return 0
 }
 
+stand_still() { # PID…: each of their threads
+    local pid
+    for pid; do
+        ! grep -hs '^State:' "/proc/$pid"/task/*/status | grep -qvE '[TZ] \(' || return 1
+    done
+}
+
+hang_pid() { # PID…: SIGSTOP, until they have heard it: on a busy machine a thread may go on answering for a while
+    kill -s STOP "$@" 2>/dev/null
+    wait_for 60 "processes $* to stand still" stand_still "$@"
+}
+
 # --- waiting ----------------------------------------------------------------------------------------
 now_ms() {
     local t=$EPOCHREALTIME

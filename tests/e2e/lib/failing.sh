@@ -68,7 +68,7 @@ hang() { # NAME
     own hang "$1" && { "hang_$1"; return; }
     HUNG=$(pids_of "$1")
     # shellcheck disable=SC2086
-    kill -STOP $HUNG
+    hang_pid $HUNG
 }
 
 wake() { # NAME
@@ -181,7 +181,7 @@ end_knob_instances() { # they outlive the controller
 }
 
 # --- one source, broken one way -----------------------------------------------------------------------------
-ROUNDS=8 # polls of a source for which nothing may be scaled in; with all well it is, within as many
+ROUNDS=8 # polls of a source for which nothing may be scaled in; with all well it is, within half as many
 
 witness() { # VICTIM: another one, whose polls are the clock
     [ "$1" = web ] && echo command || echo web
@@ -252,13 +252,19 @@ start_all() { # uses ALL
     wait_for 60 "all sources to answer" all_well || bail "a source does not answer: $("$AUTOSCALE" status -c "$CONF")"
 }
 
+fewer_are_wanted() {
+    [ "$(status_json | jq '.groups[0].wanted')" -lt 4 ]
+}
+
 scale_in_comes_when_nothing_fails() {
-    local before
+    local before took
     load 10
     wait_for 60 "the low load to be seen" load_is_seen none 10
     before=$(polls web)
-    wait_for 60 "further rounds" polled_since web "$before" $ROUNDS
-    check control_scale_in_comes_within_as_many_rounds [ "$(status_json | jq '.groups[0].wanted')" -lt 4 ]
+    check control_scale_in_comes wait_for 60 "fewer to be wanted" fewer_are_wanted
+    took=$(($(polls web) - before))
+    note "it took $took rounds"
+    [ $((2 * took)) -le $ROUNDS ] || ROUNDS=$((2 * took))
     load 40
     wait_for 90 "four instances again" is_settled 4 || bail "the group does not grow again"
 }

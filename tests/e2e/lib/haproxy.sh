@@ -93,7 +93,11 @@ restart_haproxy() {
 }
 
 hang_haproxy() {
-    haproxy_worker "$1" >"$1/haproxy.hung" && kill -STOP "$(cat "$1/haproxy.hung")"
+    haproxy_worker "$1" >"$1/haproxy.hung" && kill -STOP "$(cat "$1/haproxy.hung")" || return 1
+    # The signal alone is not heard at once by each thread.
+    while grep -hs '^State:' "/proc/$(cat "$1/haproxy.hung")"/task/*/status | grep -qv 'T (stopped)'; do
+        sleep 0.02
+    done
 }
 
 wake_haproxy() {

@@ -140,7 +140,7 @@ drop() { # HAPROXY [COUNT]
 pg_hang() {
     PG_HUNG="$PG_PID $(cat "/proc/$PG_PID/task/$PG_PID/children")"
     # shellcheck disable=SC2086
-    kill -STOP $PG_HUNG
+    hang_pid $PG_HUNG
 }
 
 pg_wake() {
