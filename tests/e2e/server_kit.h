@@ -41,14 +41,14 @@ static inline uint16_t free_port(void)
     return 0;
 }
 
+/* Does each thread of this process stand still, or has ended? */
 static inline bool stands_still(pid_t pid)
 {
     char path[300], text[512];
     bool still = true;
     snprintf(path, sizeof path, "/proc/%d/task", (int)pid);
     DIR *d = opendir(path);
-    assert_non_null(d);
-    for (struct dirent *e; still && (e = readdir(d));) {
+    for (struct dirent *e; d && still && (e = readdir(d));) {
         snprintf(path, sizeof path, "/proc/%d/task/%s/stat", (int)pid, e->d_name);
         FILE *f = e->d_name[0] == '.' ? NULL : fopen(path, "re");
         if (!f)
@@ -57,19 +57,25 @@ static inline bool stands_still(pid_t pid)
         still = !name || name[2] == 'T' || name[2] == 'Z';
         fclose(f);
     }
-    closedir(d);
+    if (d)
+        closedir(d);
     return still;
 }
 
-/* SIGSTOP, until each of its threads has heard it: on a busy machine one of them may go on answering for a while. */
-static inline void hang_process(pid_t pid)
+/* SIGSTOP or SIGKILL, until each of its threads has heard it: on a busy machine one of them may go on answering. */
+static inline void still_process(pid_t pid, int number)
 {
-    assert_int_equal(kill(pid, SIGSTOP), 0);
+    assert_int_equal(kill(pid, number), 0);
     for (int ms = 0; !stands_still(pid); ms += 5) {
         if (ms > 60000)
             fail_msg("process %d does not stop", (int)pid);
         usleep(5000);
     }
+}
+
+static inline void hang_process(pid_t pid)
+{
+    still_process(pid, SIGSTOP);
 }
 
 /* The end of a log, for the text of a failure: the log goes with the test's directory. */

@@ -20,6 +20,7 @@
 
 #include "autoscale/compute.h"
 #include "libvirt_kit.h"
+#include "server_kit.h"
 
 extern const struct as_compute_driver as_compute_libvirt;
 
@@ -160,7 +161,11 @@ static void signal_daemon(int number)
     assert_non_null(f);
     assert_non_null(fgets(text, sizeof text, f));
     fclose(f);
-    assert_int_equal(kill((pid_t)strtol(text, NULL, 10), number), 0);
+    pid_t pid = (pid_t)strtol(text, NULL, 10);
+    if (number == SIGCONT)
+        assert_int_equal(kill(pid, number), 0);
+    else
+        still_process(pid, number);
 }
 
 /* --- tests -------------------------------------------------------------------------------------------- */
@@ -179,13 +184,13 @@ static void a_machine_boots_serves_sleeps_and_shuts_down(void **state)
         shell("tail -n 20 %s/serial/web-00000001.log", dir);
         fail_msg("%s:%d does not answer", i.address, i.port);
     }
-    assert_ok(d, as_compute_libvirt.park(d.state, in(10000), &i, &d.err));
+    assert_ok(d, as_compute_libvirt.park(d.state, in(60000), &i, &d.err));
     assert_ok(d, list(&d, &seen, &n));
     assert_int_equal(n, 1);
     assert_int_equal(seen.state, AS_RUN_PARKED);
     assert_string_equal(seen.address, i.address);
     assert_false(answers_once(&i));
-    assert_ok(d, as_compute_libvirt.unpark(d.state, in(10000), &i, &seen, &d.err));
+    assert_ok(d, as_compute_libvirt.unpark(d.state, in(60000), &i, &seen, &d.err));
     assert_int_equal(seen.state, AS_RUN_RUNNING);
     assert_true(answers(&i, 30000));
     assert_ok(d, as_compute_libvirt.save(d.state, in(60000), &i, &d.err));
@@ -314,7 +319,7 @@ static void a_killed_or_hung_daemon_is_found_again_with_its_machines(void **stat
     struct as_instance i = { 0 }, seen = { 0 };
     size_t n = 0;
     assert_ok(d, create(&d, "kill-00000001", &i));
-    assert_ok(d, as_compute_libvirt.park(d.state, in(10000), &i, &d.err));
+    assert_ok(d, as_compute_libvirt.park(d.state, in(60000), &i, &d.err));
     signal_daemon(SIGKILL);
     assert_int_equal(list(&d, NULL, NULL), AS_EAGAIN);
     assert_int_equal(create(&d, "kill-00000002", &seen), AS_EAGAIN);
@@ -323,7 +328,7 @@ static void a_killed_or_hung_daemon_is_found_again_with_its_machines(void **stat
     assert_int_equal(n, 1);
     assert_string_equal(seen.id, "kill-00000001");
     assert_int_equal(seen.state, AS_RUN_PARKED); /* and parked as it was */
-    assert_ok(d, as_compute_libvirt.unpark(d.state, in(10000), &i, &seen, &d.err));
+    assert_ok(d, as_compute_libvirt.unpark(d.state, in(60000), &i, &seen, &d.err));
     assert_int_equal(seen.state, AS_RUN_RUNNING);
     assert_string_equal(seen.address, i.address);
     assert_int_equal(seen.state, AS_RUN_RUNNING);
