@@ -30,7 +30,7 @@ start_cache() {
 # The example with the addresses of this test, ten to sixty times as fast.
 write_conf() {
     mkdir -p "$WORK/site" && echo fine >"$WORK/site/healthz"
-    local compute="compute = { driver = \"process\"; command = [ \"$(command -v busybox)\", \"httpd\", \"-f\", \"-p\", \"{address}:{port}\", \"-h\", \"$WORK/site\" ]; directory = \"$WORK/instances\"; address = \"127.0.0.1\"; ports = \"30000-30999\"; stop_timeout = \"2s\"; };"
+    local compute="compute = { driver = \"process\"; command = [ \"$(command -v busybox)\", \"httpd\", \"-f\", \"-p\", \"{address}:{port}\", \"-h\", \"$WORK/site\" ]; directory = \"$WORK/instances\"; address = \"127.0.0.1\"; ports = \"31000-31999\"; stop_timeout = \"2s\"; };"
     sed -e "/compute = {/,/env = {.*}; };/c\\    $compute" -e "s|/var/lib/autoscale/cache-guard.db|$WORK/state.db|" \
         -e "s|/run/autoscale/cache-guard.sock|$WORK/autoscale.sock|" -e "s|/run/haproxy/admin.sock|$ADMIN|" \
         -e "s|cache1:6379|127.0.0.1:$REDIS_PORT|" -e "s|/etc/autoscale/redis.pass|$WORK/redis.pass|" \

@@ -20,10 +20,11 @@
 #include <cmocka.h>
 
 /* One of the loopback that is free now, below those that the kernel hands out by itself: nobody's outgoing connection
- * takes it before its server listens. */
+ * takes it before its server listens. None is given twice. */
 static inline uint16_t free_port(void)
 {
     static unsigned seed;
+    static bool given[20000];
     if (seed == 0)
         seed = (unsigned)getpid() * 2654435761u + 1;
     for (int tries = 0; tries < 1000; tries++) {
@@ -34,8 +35,10 @@ static inline uint16_t free_port(void)
         int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
         bool is_free = bind(fd, (struct sockaddr *)&at, sizeof at) == 0;
         close(fd);
-        if (is_free)
+        if (is_free && !given[port]) {
+            given[port] = true;
             return port;
+        }
     }
     fail_msg("no free port");
     return 0;
