@@ -262,18 +262,6 @@ static void a_restarted_container_has_no_rate_once(void **state)
     maker_close(m);
 }
 
-static as_time min_time(as_time a, as_time b)
-{
-    return a < b ? a : b;
-}
-
-static void make_numbered(struct maker *m, unsigned number)
-{
-    char id[32];
-    snprintf(id, sizeof id, "web-000005%02x", number);
-    make(m, id);
-}
-
 /* How long a poll took that left nothing out. */
 static as_time poll_whole(struct probe *p, int instances)
 {
@@ -284,7 +272,8 @@ static as_time poll_whole(struct probe *p, int instances)
     return p->took;
 }
 
-/* One after the other they would take a second each: this Docker answers when its next sample is made. */
+/* One after the other they would take a second each, on a machine of whatever speed: this Docker answers when its next
+ * sample is made. */
 static void many_containers_are_asked_at_the_same_time(void **state)
 {
     (void)state;
@@ -292,19 +281,19 @@ static void many_containers_are_asked_at_the_same_time(void **state)
     enum { MANY = 16 };
     struct probe p;
     struct maker *m = maker_open("test", "web", SLEEP, "");
-    as_time one = AS_MINUTE,
-            all = AS_MINUTE; /* the quickest of a few polls: the machine does other things too */
+    for (int i = 0; i < MANY; i++) {
+        char id[32];
+        snprintf(id, sizeof id, "web-000005%02x", (unsigned)i);
+        make(m, id);
+    }
     source_open(&p, "");
-    make_numbered(m, 0);
-    for (int poll = 0; poll < 3; poll++)
-        one = min_time(one, poll_whole(&p, 1));
-    for (unsigned i = 1; i < MANY; i++)
-        make_numbered(m, i);
-    for (int poll = 0; poll < 5 && (poll < 2 || all > one * MANY / 2); poll++)
-        all = min_time(all, poll_whole(&p, MANY));
+    poll_whole(&p, MANY);
+    as_time took = poll_whole(&p, MANY);
+    for (int again = 0; again < 5 && took >= 10 * AS_SECOND; again++) /* the machine does other things too */
+        took = poll_whole(&p, MANY);
     assert_true(value_of(&p, "web", "cpus_used") >= 0);
-    print_message("one container in %d ms, %d in %d ms\n", (int)one, MANY, (int)all);
-    assert_true(all <= one * MANY / 2);
+    print_message("%d containers in %d ms\n", MANY, (int)took);
+    assert_true(took < 10 * AS_SECOND);
     probe_close(&p);
     maker_close(m);
 }
