@@ -158,6 +158,7 @@ struct pool {               /* one balancer endpoint of a group                 
     bool leaving;           /* not in the configuration any more, and our servers are still there   */
     as_time noted_at;       /* when the history was last told of weights                            */
     as_time moved_at;       /* all of them serve elsewhere since then; 0: not yet                   */
+    as_time empty_since;    /* its lists show none of ours since then; 0: the newest did, or failed  */
 };
 
 struct policy_input {       /* what one AS_OPT_METRIC option reads                                 */

@@ -359,8 +359,10 @@ static void plan_leaving(struct planner *p, const struct instance *i)
     bool out = true, force = i->force || p->now - i->since >= g->cfg->balancer.drain;
     for (size_t k = 0; k < g->pool_count; k++) {
         const struct membership *m = &i->pools[k];
-        if (pool_off(p, &g->pools[k]))
+        if (pool_off(p, &g->pools[k])) {
+            proven = proven && g->pools[k].retired;
             continue;
+        }
         if (pool_blind(
                 &g->pools[k])) { /* one that works and was never taken out of rotation goes on serving */
             bool serves = i->fit && m->listed && m->state != AS_MEMBER_DRAINING && m->state != AS_MEMBER_OUT;

@@ -278,12 +278,12 @@ static void let_go(struct group *g, struct pool *p, const struct op *op, int orp
     bool ours = orphans > 0, served = true;
     for (const struct instance *i = g->instances; i; i = i->next) {
         const struct membership *m = &i->pools[op->index];
-        ours = ours || m->listed || m->busy || m->changed_at > op->submitted ||
-               (m->unsure && g->engine->now - m->changed_at < LOST_AFTER);
+        ours = ours || m->listed || m->busy || m->changed_at > op->submitted;
         served = served && (i->state != INST_SERVING || up_elsewhere(g, i));
     }
     p->moved_at = !served ? 0 : p->moved_at ? p->moved_at : g->engine->now;
-    if (ours)
+    p->empty_since = ours ? 0 : p->empty_since ? p->empty_since : g->engine->now;
+    if (ours || g->engine->now - p->empty_since < LOST_AFTER) /* a call of before may still be carried out */
         return;
     retire_pool(g, p);
     log_info(g->cfg->name, "balancer %s has none of our servers any more: it is left alone from now on",
@@ -317,6 +317,7 @@ void reconcile_pool(struct group *g, struct op *op)
     bool was_lost = p->failing_since && g->engine->now - p->failing_since >= LOST_AFTER;
     const struct endpoint it = { "balancer", p->name, &p->failing_since, &p->err, &p->said };
     if (!endpoint_ok(g, &it, op)) {
+        p->empty_since = 0;
         if (p->leaving && g->engine->now - p->failing_since >= GIVEN_UP_AFTER)
             give_up(g, p);
         return;

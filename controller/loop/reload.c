@@ -237,7 +237,7 @@ static void merge_pools(struct engine *e, struct group *g, struct group *fresh, 
             fresh->pools[n].port = port; /* closed with it */
             fresh->pools[n].terms = terms;
             room[k].retired = room[k].leaving = room[k].refused = false;
-            room[k].moved_at = 0;
+            room[k].moved_at = room[k].empty_since = 0;
             room[k].next_list = e->now;
         }
     }

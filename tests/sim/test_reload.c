@@ -217,7 +217,7 @@ static void G7_a_balancer_that_is_left_is_cleared_after_a_crash(void **state)
         restart_with(&k, on_lb2);
     }
     all_moved(&k, 30 * AS_SECOND);
-    kit_run(&k, AS_SECOND);
+    kit_run(&k, 10 * AS_SECOND);
     char *row = remembered(&k); /* it is proven empty: nobody asks it at the next start */
     assert_null(strstr(row, "lb1"));
     assert_non_null(strstr(row, "lb2"));
@@ -274,6 +274,66 @@ static void a_balancer_that_was_dead_is_cleared_after_a_restart(void **state)
     sim_run(k.sim, sim_now(k.sim) + 30 * AS_SECOND, NULL, NULL);
     assert_int_equal(sim_seated(k.sim, "lb2"), 0);
     assert_int_equal(sim_seated(k.sim, "lb1"), 2);
+    kit_end(&k);
+}
+
+/* What a dead daemon had asked of a balancer that hangs is carried out when it wakes, maybe after its first list. */
+static void a_balancer_that_is_left_is_cleared_of_late_admits(void **state)
+{
+    (void)state;
+    struct kit k = { .load = 50 };
+    kit_start(&k, on_lb1, &(struct sim_params){ .seed = 92, .create_ms = 3000, .call_ms = 40 });
+    kit_run(&k, 20 * AS_SECOND);
+    reload(&k, on_both);
+    as_time limit = sim_now(k.sim) + AS_MINUTE;
+    while (!web(&k)->instances->pools[1].busy && sim_now(k.sim) < limit)
+        kit_run(&k, 5);
+    assert_true(web(&k)->instances->pools[1].busy); /* being admitted at lb2 */
+    sim_hang_host(k.sim, "lb2", true);
+    kit_run(&k, 5 * AS_SECOND);
+    restart_with(&k, on_lb1);
+    kit_run(&k, AS_SECOND);
+    sim_hang_host(k.sim, "lb2", false);
+    kit_run(&k, 30 * AS_SECOND);
+    assert_int_equal(sim_seated(k.sim, "lb2"), 0);
+    assert_int_equal(sim_seated(k.sim, "lb1"), 5);
+    kit_end(&k);
+}
+
+#define STANDBY(balancers)                                                                                   \
+    "sources = { m = { driver = \"sim\"; }; };\n"                                                            \
+    "groups = { web = { min = 2; max = 10;\n"                                                                \
+    "  compute = { driver = \"sim\"; hosts = [ \"a\" ]; park = \"suspend\"; standby = 1; };\n"               \
+    "  health = { http = \"/\"; interval = \"500ms\"; };\n"                                                  \
+    "  balancer = { driver = \"sim\"; hosts = [ " balancers " ]; drain = \"3s\"; };\n"                       \
+    "  scale_in = { window = \"5s\"; };\n"                                                                   \
+    "  policies = [ \"load\" ]; }; };\n"                                                                     \
+    "policies = { load = { type = \"target\"; metric = \"m.load\"; per_instance = 10.0; }; };\n"
+
+/* A balancer that is left and hangs may still admit it: only one that no balancer has is parked. */
+static void G4_nobody_is_parked_whom_a_balancer_may_still_admit(void **state)
+{
+    (void)state;
+    struct kit k = { .load = 50 };
+    kit_start(&k, STANDBY("\"lb1\""), &(struct sim_params){ .seed = 93, .call_ms = 40, .session_ms = 100 });
+    kit_run(&k, 30 * AS_SECOND);
+    assert_int_equal(sim_parked(k.sim, "web"), 1);
+    reload(&k, STANDBY("\"lb1\", \"lb2\""));
+    as_time limit = sim_now(k.sim) + AS_MINUTE;
+    while (!web(&k)->instances->pools[1].busy && sim_now(k.sim) < limit)
+        kit_run(&k, 5);
+    assert_true(web(&k)->instances->pools[1].busy); /* being admitted at lb2 */
+    sim_hang_host(k.sim, "lb2", true);
+    kit_run(&k, 5 * AS_SECOND);
+    reload(&k, STANDBY("\"lb1\""));
+    sim_kill_parked(k.sim, "web", 1); /* the pool has room */
+    k.load = 20;
+    kit_run(&k, AS_MINUTE);
+    assert_int_equal(sim_up(k.sim, "web"), 2);
+    sim_hang_host(k.sim, "lb2", false);
+    kit_run(&k, AS_MINUTE);
+    assert_int_equal(sim_seated(k.sim, "lb2"), 0);
+    assert_int_equal(sim_parked(k.sim, "web"), 1);
     kit_end(&k);
 }
 
@@ -547,6 +607,8 @@ int main(void)
         cmocka_unit_test(a_group_that_comes_back_elsewhere_leaves_its_old_balancer),
         cmocka_unit_test(a_balancer_that_was_dead_is_cleared_after_a_restart),
         cmocka_unit_test(a_balancer_that_stays_dead_is_given_up_after_a_day),
+        cmocka_unit_test(a_balancer_that_is_left_is_cleared_of_late_admits),
+        cmocka_unit_test(G4_nobody_is_parked_whom_a_balancer_may_still_admit),
         cmocka_unit_test(a_balancer_that_cannot_be_remembered_stops_nothing),
         cmocka_unit_test(an_orphan_that_stays_is_evicted_once_an_interval),
         cmocka_unit_test(a_dead_balancer_does_not_hasten_the_others),
