@@ -289,12 +289,22 @@ static void lint_group(const struct lint *l, const struct cfg_group *g)
     }
 }
 
+static bool names_policy(const struct cfg_group *g, const struct cfg_policy *p)
+{
+    for (size_t k = 0; k < g->policy_count; k++)
+        if (g->policies[k] == p)
+            return true;
+    for (size_t k = 0; k < g->shadow_count; k++)
+        if (g->shadows[k] == p)
+            return true;
+    return false;
+}
+
 static bool policy_used(const struct cfg *c, const struct cfg_policy *p)
 {
     for (size_t i = 0; i < c->group_count; i++)
-        for (size_t k = 0; k < c->groups[i].policy_count; k++)
-            if (c->groups[i].policies[k] == p)
-                return true;
+        if (names_policy(&c->groups[i], p))
+            return true;
     return false;
 }
 

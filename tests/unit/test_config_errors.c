@@ -321,6 +321,13 @@ static void a_forecast_wants_a_load_policy_beside_it(void **state)
                  "main.conf:5: warning: policy 'load': no group names it\n"));
 }
 
+static void a_policy_that_is_a_shadow_is_named(void **state)
+{
+    (void)state;
+    put("main.conf", SEASON("[ \"load\", \"room\" ]; shadow = [ \"season\" ]"));
+    config_free(accepted(""));
+}
+
 static void steps_that_only_touch_do_not_overlap(void **state)
 {
     (void)state;
@@ -351,6 +358,7 @@ int main(void)
         TEST(lints_warn_and_refuse_nothing),
         TEST(a_ceiling_that_settles_by_one_reading_is_warned_of),
         TEST(a_forecast_wants_a_load_policy_beside_it),
+        TEST(a_policy_that_is_a_shadow_is_named),
         TEST(steps_that_only_touch_do_not_overlap),
         TEST(problem_texts_name_their_place),
     };
