@@ -221,32 +221,47 @@ static void diff_balancer(struct differ *d, const char *group, const struct cfg_
     diff_settings(d, where, a->settings, b->settings);
 }
 
-static bool group_names(const struct cfg_group *g, const char *policy)
+struct policies { /* what a group names, and how it names them */
+    const char *kind, *kinds;
+    const struct cfg_policy *const *list;
+    size_t count;
+};
+
+static bool names(const struct policies *p, const char *policy)
 {
-    for (size_t i = 0; i < g->policy_count; i++)
-        if (strcmp(g->policies[i]->name, policy) == 0)
+    for (size_t i = 0; i < p->count; i++)
+        if (strcmp(p->list[i]->name, policy) == 0)
             return true;
     return false;
 }
 
+static void diff_policies(struct differ *d, const char *group, const struct policies *a,
+                          const struct policies *b)
+{
+    bool same = a->count == b->count;
+    for (size_t i = 0; i < a->count; i++)
+        if (!names(b, a->list[i]->name)) {
+            line_add(d, "group '%s': %s '%s' removed", group, a->kind, a->list[i]->name);
+            same = false;
+        }
+    for (size_t i = 0; i < b->count; i++)
+        if (!names(a, b->list[i]->name)) {
+            line_add(d, "group '%s': %s '%s' added", group, b->kind, b->list[i]->name);
+            same = false;
+        }
+    for (size_t i = 0; same && i < a->count; i++)
+        if (strcmp(a->list[i]->name, b->list[i]->name) != 0) {
+            line_add(d, "group '%s': order of %s changed", group, a->kinds);
+            same = false;
+        }
+}
+
 static void diff_group_policies(struct differ *d, const struct cfg_group *a, const struct cfg_group *b)
 {
-    bool same = a->policy_count == b->policy_count;
-    for (size_t i = 0; i < a->policy_count; i++)
-        if (!group_names(b, a->policies[i]->name)) {
-            line_add(d, "group '%s': policy '%s' removed", a->name, a->policies[i]->name);
-            same = false;
-        }
-    for (size_t i = 0; i < b->policy_count; i++)
-        if (!group_names(a, b->policies[i]->name)) {
-            line_add(d, "group '%s': policy '%s' added", a->name, b->policies[i]->name);
-            same = false;
-        }
-    for (size_t i = 0; same && i < a->policy_count; i++)
-        if (strcmp(a->policies[i]->name, b->policies[i]->name) != 0) {
-            line_add(d, "group '%s': order of policies changed", a->name);
-            same = false;
-        }
+    diff_policies(d, a->name, &(struct policies){ "policy", "policies", a->policies, a->policy_count },
+                  &(struct policies){ "policy", "policies", b->policies, b->policy_count });
+    diff_policies(d, a->name, &(struct policies){ "shadow", "shadows", a->shadows, a->shadow_count },
+                  &(struct policies){ "shadow", "shadows", b->shadows, b->shadow_count });
 }
 
 static void diff_group(struct differ *d, const struct cfg_group *a, const struct cfg_group *b)

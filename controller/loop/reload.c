@@ -269,8 +269,8 @@ static void keep_policies(struct group *g, struct group *fresh)
 {
     for (size_t n = 0; n < fresh->policy_count; n++)
         for (size_t k = 0; k < g->policy_count; k++)
-            if (g->policies[k].cfg->type == fresh->policies[n].cfg->type &&
-                same(g->policies[k].cfg->canon, fresh->policies[n].cfg->canon)) {
+            if (same(g->policies[k].cfg->canon, fresh->policies[n].cfg->canon) &&
+                strcmp(g->policies[k].cfg->name, fresh->policies[n].cfg->name) == 0) {
                 struct policy_run kept = g->policies[k];
                 g->policies[k] = fresh->policies[n];
                 fresh->policies[n] = kept;

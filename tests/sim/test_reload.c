@@ -457,6 +457,24 @@ static void a_metric_that_nobody_reads_any_more_is_let_go(void **state)
     kit_end(&k);
 }
 
+#define NAMED(name)                                                                                          \
+    "sources = { m = { driver = \"sim\"; }; };\n"                                                            \
+    "groups = { web = { min = 2; max = 10; compute = { driver = \"sim\"; hosts = [ \"a\" ]; };\n"            \
+    "  policies = [ \"" name "\" ]; }; };\n"                                                                 \
+    "policies = { " name " = { type = \"target\"; metric = \"m.load\"; per_instance = 10.0; }; };\n"
+
+static void a_policy_that_was_renamed_goes_by_its_new_name(void **state)
+{
+    (void)state;
+    struct kit k = { .load = 50 };
+    kit_start(&k, NAMED("load"), &(struct sim_params){ .seed = 94 });
+    kit_run(&k, 10 * AS_SECOND);
+    reload(&k, NAMED("sessions"));
+    kit_run(&k, 10 * AS_SECOND);
+    assert_string_equal(web(&k)->decision.proposals[0].policy, "sessions");
+    kit_end(&k);
+}
+
 #define LONG_HOST                                                                                            \
     "qemu+ssh://autoscale@hypervisor-17.rack-4.datacentre-one.example.com:2222/"                             \
     "system?keyfile=/etc/autoscale/keys/hypervisors/id_ed25519&known_hosts=/etc/autoscale/"                  \
@@ -615,6 +633,7 @@ int main(void)
         cmocka_unit_test(balancers_that_come_and_go_keep_nothing_of_ours),
         cmocka_unit_test(a_window_keeps_its_length_over_a_shorter_interval),
         cmocka_unit_test(a_metric_that_nobody_reads_any_more_is_let_go),
+        cmocka_unit_test(a_policy_that_was_renamed_goes_by_its_new_name),
         cmocka_unit_test(hosts_with_long_names_are_told_apart),
         cmocka_unit_test(what_a_reload_refuses_says_where),
         cmocka_unit_test(a_group_that_left_evicts_nobody_any_more),

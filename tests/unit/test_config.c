@@ -244,6 +244,15 @@ static void a_diff_names_every_change(void **state)
     free(text);
 }
 
+static void a_diff_names_shadows_too(void **state)
+{
+    (void)state;
+    char *text =
+        diff_of(SOURCES GROUP("shadow = \"web-load\";") POLICIES(""), SOURCES GROUP("") POLICIES(""));
+    assert_string_equal(text, "group 'web': shadow 'web-load' removed\n");
+    free(text);
+}
+
 static void rewriting_without_changing_is_no_difference(void **state)
 {
     (void)state;
@@ -315,6 +324,7 @@ int main(void)
         TEST(policy_files_add_in_sorted_order),
         TEST(included_files_keep_their_own_places),
         TEST(a_diff_names_every_change),
+        TEST(a_diff_names_shadows_too),
         TEST(rewriting_without_changing_is_no_difference),
         TEST(canon_is_equal_for_equal_meaning_only),
         TEST(the_revision_follows_the_template_alone),
