@@ -162,6 +162,16 @@ static const struct said *say(struct autopilot *a, int64_t lead)
     return s;
 }
 
+/* The load at an instant of minute k: on a straight line from the middle of one minute to that of the next. */
+static double recorded(const struct minutes *m, size_t k, int64_t at)
+{
+    size_t from = at < m->walls[k] + AS_MINUTE / 2 && k > 0 ? k - 1 : k, to = from + 1;
+    if (to >= m->count || m->walls[to] - m->walls[from] > AS_MINUTE)
+        return m->means[k];
+    double part = (double)(at - m->walls[from] - AS_MINUTE / 2) / (double)AS_MINUTE;
+    return m->means[from] + part * (m->means[to] - m->means[from]);
+}
+
 /* The recorded minutes as if they had been seen, tick by tick; forecasts are made for the newest part only. */
 static void relive(struct autopilot *a, const struct as_view *view)
 {
@@ -178,7 +188,7 @@ static void relive(struct autopilot *a, const struct as_view *view)
         int64_t at = wall - t * a->tick;
         while (k + 1 < m->count && m->walls[k + 1] <= at)
             k++;
-        push(a, fmax(0, m->means[k]) / a->capacity.per_instance, at < m->walls[k] + AS_MINUTE);
+        push(a, fmax(0, recorded(m, k, at)) / a->capacity.per_instance, at < m->walls[k] + AS_MINUTE);
         if (t * a->tick <= LEARN_FROM)
             say(a, lead);
     }

@@ -27,7 +27,10 @@ static const char usage[] =
     "\n"
     " what is simulated\n"
     "      --trace CSV          the load; times in seconds or like 2026-11-27T20:00:00Z\n"
-    "      --from TIME --for TIME  only this part of it, counted from its first sample\n"
+    "      --from TIME --for TIME  only this part of it, counted from its first sample; what lies before is "
+    "the\n"
+    "                           past that policies which learn have in their journal (--cold: they have "
+    "none)\n"
     "      --speed N            trace seconds per second (default 1; 12 replays an hour in five minutes)\n"
     "      --load KIND          between samples: straight, held or poisson (default straight)\n"
     "      --units N            scale the load so that its peak needs N instances (default 20, with -c as\n"
@@ -64,6 +67,7 @@ static const char usage[] =
 enum {
     OPT_TRACE = 256,
     OPT_FROM,
+    OPT_COLD,
     OPT_FOR,
     OPT_SPEED,
     OPT_LOAD,
@@ -189,6 +193,7 @@ static int take_world(struct arguments *a, int opt, char *v)
     struct replay_params *p = &a->c.params;
     switch (opt) {
     case OPT_TRACE: a->c.trace_path = v; return 0;
+    case OPT_COLD: p->cold = true; return 0;
     case OPT_FROM: return take_seconds("from", v, &a->from_s);
     case OPT_FOR: return take_seconds("for", v, &a->for_s);
     case OPT_SPEED: return take_number("speed", v, 0.001, 1e6, &p->speed);
@@ -238,6 +243,7 @@ static int take_rest(struct arguments *a, int opt, char *v)
 
 static const struct option options[] = {
     { "from", 1, NULL, OPT_FROM },
+    { "cold", 0, NULL, OPT_COLD },
     { "for", 1, NULL, OPT_FOR },
     { "trace", 1, NULL, OPT_TRACE },
     { "speed", 1, NULL, OPT_SPEED },

@@ -434,6 +434,8 @@ int replay_run(struct cfg_hold *hold, const struct replay_params *p, struct repl
     if (rc == AS_OK) {
         rc = load_init(&w->load, p, e->groups->cfg->min, e->groups->cfg->max);
     }
+    if (rc == AS_OK)
+        rc = past_teach(e->groups, p, w->wall, e->cfg->retention);
     if (rc == AS_OK) {
         open_shop(w, e, (int)load_demand_70(&w->load, load_rate(p, 0)));
         run(w, e, START + (as_time)steps * c->interval);

@@ -23,6 +23,7 @@ struct replay_params {
     size_t boot_count;
     double fail_launch;        /* share of launches that fail                                              */
     double deaths_per_hour;    /* of one instance                                                          */
+    bool cold;                 /* policies know nothing of the trace before its beginning                  */
     double metric_delay_s, metric_loss;
     double db_connections, db_per_instance; /* of the shared database; 0: none                             */
     uint64_t seed;

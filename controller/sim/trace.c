@@ -240,7 +240,8 @@ int trace_load(const char *path, struct trace *out, struct as_error *err)
 
 void trace_fini(struct trace *t)
 {
-    free(t->rate);
+    if (t->rate)
+        free(t->rate - t->before);
     *t = (struct trace){ 0 };
 }
 
@@ -253,7 +254,8 @@ int trace_cut(struct trace *t, double from, double span, struct as_error *err)
     if (want < 2)
         return as_fail(err, AS_EINVAL, "the trace has %zu steps of %g s: nothing is left of it from %g s on",
                        t->count, t->step_s, from);
-    memmove(t->rate, t->rate + first, want * sizeof *t->rate);
+    t->rate += first;
+    t->before += first;
     t->count = want;
     t->first_s += (double)first * t->step_s;
     return AS_OK;
@@ -274,12 +276,14 @@ double trace_peak(const struct trace *t)
 
 double trace_at(const struct trace *t, double at, enum trace_between between)
 {
-    double pos = at / t->step_s;
+    double pos = at / t->step_s + (double)t->before;
+    const double *rate = t->rate - t->before;
+    size_t count = t->count + t->before;
     if (pos <= 0)
-        return t->rate[0];
+        return rate[0];
     size_t i = (size_t)pos;
-    if (i + 1 >= t->count)
-        return t->rate[t->count - 1];
+    if (i + 1 >= count)
+        return rate[count - 1];
     double part = between == TRACE_STRAIGHT ? pos - (double)i : 0;
-    return t->rate[i] + part * (t->rate[i + 1] - t->rate[i]);
+    return rate[i] + part * (rate[i + 1] - rate[i]);
 }

@@ -17,6 +17,7 @@
 struct trace {
     double *rate;      /* per step, held where samples are missing                                    */
     size_t count;
+    size_t before;     /* steps in front of rate[0] that were cut off: the past                         */
     double step_s;
     double first_s;    /* time stamp of the first sample                                              */
     size_t held;       /* steps that were missing                                                     */
@@ -38,7 +39,7 @@ int64_t trace_wall(const struct trace *t);
 double trace_peak(const struct trace *t);
 
 enum trace_between { TRACE_STRAIGHT, TRACE_HELD }; /* what the load does between two samples              */
-/* The rate at second `at` since the first sample; the last sample holds to the end of its step. */
+/* The rate at second `at` since the first sample, below 0 in the past; the last sample holds to the end of its step. */
 double trace_at(const struct trace *t, double at, enum trace_between between);
 
 #endif

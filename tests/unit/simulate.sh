@@ -101,6 +101,8 @@ check the_database_limits_growth less "$(number 1 instance_hours -c "$work/a.con
 check a_forecast_halves_the_misses_of_slow_machines less "$(shop season miss_minutes)" "$(half "$(shop load miss_minutes)")"
 check a_forecast_that_advises_changes_nothing [ "$(shop advice instance_hours)$(shop advice miss_minutes)" = \
     "$(shop load instance_hours)$(shop load miss_minutes)" ]
+fourth_day() { number 1 pain --trace "$work/shop.csv" --from 3d --boot 600s --policy auto "$@"; }
+check the_past_before_the_part_is_known_as_from_a_journal less "$(fourth_day)" "$(fourth_day --cold)"
 check no_database_is_no_zero says 1 'db.connections_free needs a simulated database: say --db' -c "$work/a.conf"
 check no_such_group says 1 "has no group 'api'" -c "$work/a.conf" -g api
 check no_such_type says 1 "there is no policy type 'nosuch'" --policy nosuch

@@ -1,4 +1,5 @@
 /* Traces: steps, gaps, headers, and lines that are no samples. */
+#include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -76,6 +77,10 @@ static void a_part_is_cut_out(void **state)
     assert_int_equal(trace_cut(&t, 10, 20, NULL), AS_OK);
     assert_int_equal(t.count, 2);
     assert_true(t.rate[0] > 0.9 && t.rate[0] < 1.1 && t.rate[1] > 1.9);
+    assert_true(fabs(trace_at(&t, -10, TRACE_STRAIGHT) - 0) < 1e-9 &&
+                fabs(trace_at(&t, -5, TRACE_STRAIGHT) - 0.5) < 1e-9);
+    assert_true(fabs(trace_at(&t, -99, TRACE_HELD)) < 1e-9 && fabs(trace_at(&t, -5, TRACE_HELD)) < 1e-9);
+    assert_true(fabs(trace_at(&t, 99, TRACE_STRAIGHT) - 2) < 1e-9); /* what comes after is cut off */
     assert_int_equal(trace_cut(&t, 10, 0, NULL), AS_EINVAL);
     trace_fini(&t);
 }
