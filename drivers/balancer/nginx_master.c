@@ -17,6 +17,8 @@
 #include <unistd.h>
 
 #define OUTPUT_MAX 4096
+#define LIST_MAX   (NGINX_WORKERS_MAX * 12) /* of pids, as text */
+#define READINGS   10
 #define ROUND_MS   5
 
 extern char **environ;
@@ -90,7 +92,7 @@ static bool read_stat(pid_t pid, pid_t *parent, int64_t *start)
     return true;
 }
 
-int nginx_master_find(const char *pid_file, struct nginx_master *out, struct as_error *err)
+static int find_master(const char *pid_file, struct nginx_master *out, struct as_error *err)
 {
     char text[32], title[64];
     ssize_t n = read_small(pid_file, text, sizeof text);
@@ -112,6 +114,26 @@ int nginx_master_find(const char *pid_file, struct nginx_master *out, struct as_
     return AS_OK;
 }
 
+/* The master before an upgrade, which has put its pid aside; AS_ENOENT: there is none. */
+static int find_former(const char *pid_file, struct nginx_master *out, struct as_error *err)
+{
+    char *path = NULL;
+    if (asprintf(&path, "%s.oldbin", pid_file) < 0)
+        return as_fail(err, AS_ENOMEM, "out of memory");
+    int rc = find_master(path, out, err);
+    free(path);
+    return rc;
+}
+
+int nginx_master_find(const char *pid_file, struct nginx_master *out, struct as_error *err)
+{
+    struct nginx_master former;
+    int rc = find_master(pid_file, out, err);
+    if (rc == AS_ENOENT && find_former(pid_file, &former, NULL) == AS_OK)
+        return as_fail(err, AS_EAGAIN, "nginx is just being upgraded: its new master is not there yet");
+    return rc;
+}
+
 static int note_worker(const struct nginx_master *m, pid_t pid, struct nginx_workers *out,
                        struct as_error *err)
 {
@@ -129,7 +151,7 @@ static int note_worker(const struct nginx_master *m, pid_t pid, struct nginx_wor
     return AS_OK;
 }
 
-/* Kernels without lists of children: everybody is asked for his parent. */
+/* Without a list of children that can be relied on: everybody is asked for his parent. */
 static int scan_processes(const struct nginx_master *m, struct nginx_workers *out, struct as_error *err)
 {
     DIR *dir = opendir("/proc");
@@ -144,19 +166,47 @@ static int scan_processes(const struct nginx_master *m, struct nginx_workers *ou
     return rc;
 }
 
-int nginx_master_workers(const struct nginx_master *m, struct nginx_workers *out, struct as_error *err)
+/* The kernel leaves a child out when one before it ends meanwhile, as in a reload. Of two readings that are alike the
+ * first left out none: the one that ended would stand in it, and not in the second. */
+static bool read_children(const struct nginx_master *m, char list[LIST_MAX])
 {
-    char path[64], list[NGINX_WORKERS_MAX * 12];
-    out->count = 0;
-    out->oldest = -1;
+    char path[64], before[LIST_MAX];
     snprintf(path, sizeof path, "/proc/%d/task/%d/children", (int)m->pid, (int)m->pid);
-    if (read_small(path, list, sizeof list) < 0)
+    bool alike = false;
+    for (int i = 0; i < READINGS && !alike; i++) {
+        if (read_small(path, list, LIST_MAX) < 0)
+            return false;
+        alike = i > 0 && strcmp(list, before) == 0;
+        strcpy(before, list);
+    }
+    return alike;
+}
+
+static int add_workers(const struct nginx_master *m, struct nginx_workers *out, struct as_error *err)
+{
+    char list[LIST_MAX];
+    if (!read_children(m, list))
         return scan_processes(m, out, err);
     int rc = AS_OK;
     char *at = list, *end;
     for (long pid; rc == AS_OK && (pid = strtol(at, &end, 10)) > 0; at = end)
         rc = note_worker(m, (pid_t)pid, out, err);
     return rc;
+}
+
+int nginx_master_workers(const char *pid_file, const struct nginx_master *m, struct nginx_workers *out,
+                         struct as_error *err)
+{
+    struct nginx_master former;
+    *out = (struct nginx_workers){ .oldest = -1 };
+    int rc = find_former(pid_file, &former, err);
+    if (rc == AS_OK)
+        rc = add_workers(&former, out, err);
+    else if (rc == AS_ENOENT)
+        rc = AS_OK;
+    if (out->oldest >= 0)
+        out->former = former.pid;
+    return rc ? rc : add_workers(m, out, err);
 }
 
 int nginx_master_hup(const struct nginx_master *m, struct as_error *err)

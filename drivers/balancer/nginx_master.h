@@ -22,14 +22,18 @@ struct nginx_workers {
     size_t count;             /* of starts; more workers than the cap are AS_EPROTO                   */
     int64_t starts[NGINX_WORKERS_MAX]; /* of all workers, also those that only finish their requests  */
     int64_t oldest;           /* start of the oldest one that takes new work, -1: there is none       */
+    pid_t former;             /* a master before an upgrade whose workers take new work, 0: none      */
 };
 
 int64_t nginx_boot_ms(void);
 void nginx_boot_id(char *buf, size_t size);
 
-/* AS_ENOENT: not running (no pid file, or its pid is no nginx master). AS_EIO: /proc cannot be read. */
+/* AS_ENOENT: not running (no pid file, or its pid is no nginx master). AS_EAGAIN: the master is just being replaced.
+ * AS_EIO: /proc cannot be read. */
 int nginx_master_find(const char *pid_file, struct nginx_master *out, struct as_error *err);
-int nginx_master_workers(const struct nginx_master *m, struct nginx_workers *out, struct as_error *err);
+/* Of this master, and of the one before it while an upgrade of nginx (SIGUSR2) has both. */
+int nginx_master_workers(const char *pid_file, const struct nginx_master *m, struct nginx_workers *out,
+                         struct as_error *err);
 /* Never signals a process that is no nginx master. */
 int nginx_master_hup(const struct nginx_master *m, struct as_error *err);
 

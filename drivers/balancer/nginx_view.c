@@ -66,7 +66,7 @@ static int look_at_nginx(struct nginx_link *b, as_time deadline, struct nginx_vi
         b->sent = 0; /* what starts reads the file */
         return AS_OK;
     }
-    rc = nginx_master_workers(&v->master, &v->workers, err);
+    rc = nginx_master_workers(b->pid_file, &v->master, &v->workers, err);
     if (rc == AS_OK && b->has_marker && v->pool.generation)
         rc = ask_marker(b, deadline, v, err);
     return rc;
@@ -135,7 +135,12 @@ static void judge_reload(struct nginx_link *b, const struct nginx_view *v, as_ti
         return;
     b->sent = 0;
     b->failed = true;
-    if (v->why[0])
+    if (v->workers.former)
+        snprintf(
+            b->reason, sizeof b->reason,
+            "the workers of the master before its upgrade still serve as before, kill -QUIT %d ends them",
+            (int)v->workers.former);
+    else if (v->why[0])
         snprintf(b->reason, sizeof b->reason, "%.120s; is our file included at http level?", v->why);
     else
         snprintf(b->reason, sizeof b->reason,

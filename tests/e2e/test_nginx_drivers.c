@@ -237,6 +237,103 @@ static void force_waits_for_no_session_but_for_the_routing(void **state)
     target_stop(u);
 }
 
+static struct web upgraded; /* its masters are nobody's children: they are ended by their pid files */
+
+static pid_t pid_in(const char *path)
+{
+    return (pid_t)strtol(file_text(path), NULL, 10);
+}
+
+static void end_master(const char *path)
+{
+    pid_t pid = pid_in(path);
+    if (pid > 1)
+        kill(pid, SIGTERM);
+    for (as_time until = soon(PATIENCE); pid > 1 && kill(pid, 0) == 0 && as_time_left(until) > 0;)
+        pause_ms(STEP);
+}
+
+static int end_upgraded(void **state)
+{
+    (void)state;
+    char former[600];
+    snprintf(former, sizeof former, "%s.oldbin", upgraded.pid_file);
+    end_master(former);
+    end_master(upgraded.pid_file);
+    return 0;
+}
+
+/* As a daemon: nginx takes no upgrade while its first parent is there. */
+static pid_t run_daemon(struct web *w)
+{
+    char *text = strdup(file_text(w->conf)), *off = strstr(text, "daemon off;");
+    assert_non_null(off);
+    memset(off, ' ', strlen("daemon off;"));
+    put_file(w->conf, text);
+    free(text);
+    web_run(w);
+    waitpid(w->pid, NULL, 0);
+    pid_t first = pid_in(w->pid_file);
+    assert_int_not_equal(first, w->pid);
+    return first;
+}
+
+/* As a package's upgrade does it: a new master beside the old one, whose workers serve as before until it is told
+ * to quit, and then finish their requests. */
+static void the_workers_of_the_master_before_an_upgrade_count(void **state)
+{
+    (void)state;
+    struct target *t = target_start(), *u = target_start();
+    struct as_member one = member("web-00000001", t->port), two = member("web-00000002", u->port);
+    struct as_error err = { 0 };
+    struct web *w = &upgraded;
+    *w = web_new("upgrade");
+    struct pool b = pool_open(w, "reload_interval = \"0s\";");
+    assert_int_equal(try_admit(&b, &one, &err), AS_EAGAIN); /* the file is there now, nginx is not */
+    pid_t first = run_daemon(w);
+    await_up(&b, &one);
+    static struct client c; /* may outlive a test that fails */
+    c = (struct client){ .port = w->port, .path = "/hold" };
+    pthread_create(&c.thread, NULL, run_client, &c);
+    while (!t->holding)
+        pause_ms(STEP);
+    admit(&b, &two);
+    await_up(&b, &two);
+    char former[600];
+    snprintf(former, sizeof former, "%s.oldbin", w->pid_file);
+    assert_int_equal(rename(w->pid_file, former), 0); /* as it is for a moment of an upgrade */
+    assert_int_equal(as_balancer_nginx.evict(b.self, soon(CALL), &one, false, &err), AS_EAGAIN);
+    assert_non_null(strstr(err.msg, "upgraded"));
+    assert_int_equal(rename(former, w->pid_file), 0);
+    kill(first, SIGUSR2);
+    struct as_members all = { 0 };
+    as_time until = soon(PATIENCE);
+    while (pid_in(w->pid_file) == first || as_balancer_nginx.list(b.self, soon(CALL), &all, &err) != AS_OK) {
+        assert_true(as_time_left(until) > 0);
+        pause_ms(STEP);
+    }
+    as_members_fini(&all);
+    int before = reloads(w), served = t->requests;
+    drain(&b, &one);
+    while (reloads(w) == before || t->requests == served) {
+        assert_true(as_time_left(until) > 0);
+        get(w->port, "/");
+    }
+    assert_int_equal(as_balancer_nginx.evict(b.self, soon(CALL), &one, false, &err), AS_EUNKNOWN);
+    assert_non_null(strstr(err.msg, "QUIT"));
+    kill(first, SIGQUIT);
+    await_state(&b, one.id, AS_MEMBER_DRAINING, false);
+    assert_int_equal(as_balancer_nginx.evict(b.self, soon(CALL), &one, false, &err), AS_EAGAIN);
+    t->released = true;
+    pthread_join(c.thread, NULL);
+    assert_int_equal(c.status, 200);
+    evict(&b, &one);
+    assert_int_equal(get(w->port, "/"), 200);
+    pool_close(&b);
+    target_stop(t);
+    target_stop(u);
+}
+
 /* Instances come and go, each stopped for real once it is evicted; nobody may notice. */
 static void no_request_fails_while_members_come_and_go(void **state)
 {
@@ -523,6 +620,7 @@ int main(void)
         cmocka_unit_test(every_algorithm_is_taken_by_nginx),
         cmocka_unit_test(a_draining_member_keeps_its_request_and_gets_no_other),
         cmocka_unit_test(force_waits_for_no_session_but_for_the_routing),
+        cmocka_unit_test_teardown(the_workers_of_the_master_before_an_upgrade_count, end_upgraded),
         cmocka_unit_test(no_request_fails_while_members_come_and_go),
         cmocka_unit_test(a_configuration_that_nginx_refuses_puts_the_old_file_back),
         cmocka_unit_test(a_reload_that_nginx_does_not_carry_out_is_noticed),
