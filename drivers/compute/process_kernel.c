@@ -54,9 +54,10 @@ int64_t process_start_of(pid_t pid)
     return stat_of(pid, &st) ? st.start : 0;
 }
 
-static bool has_ended(char state)
+/* One whose first thread has ended goes on in the others. */
+static bool has_ended(const struct process_stat *st)
 {
-    return state == 'Z' || state == 'X' || state == 'x';
+    return (st->state == 'Z' && st->threads < 2) || st->state == 'X' || st->state == 'x';
 }
 
 enum process_life process_life(const struct process *p, const struct process_record *r)
@@ -66,7 +67,7 @@ enum process_life process_life(const struct process *p, const struct process_rec
         return PROCESS_GONE;
     if (st.start != r->start)
         return PROCESS_FOREIGN;
-    if (has_ended(st.state))
+    if (has_ended(&st))
         return PROCESS_ENDED;
     return st.state == 'T' ? PROCESS_PAUSED : PROCESS_RUNNING;
 }
@@ -97,7 +98,7 @@ static bool is_marked(int64_t pid, const struct process_record *r)
  * have got it: then only the mark proves anything. */
 static bool is_member(int64_t pid, const struct process_record *r, bool leader, struct process_stat *st)
 {
-    return stat_of(pid, st) && st->session == r->pid && st->start >= r->start && !has_ended(st->state) &&
+    return stat_of(pid, st) && st->session == r->pid && st->start >= r->start && !has_ended(st) &&
            (leader || is_marked(pid, r));
 }
 

@@ -12,7 +12,8 @@
 #define RECORD_VERSION 1
 #define RECORD_MEMBERS 12
 #define WHOLE_MAX      INT64_C(999999999999999) /* cJSON prints 15 digits, further ones may get lost */
-#define START_FIELD    22                       /* of /proc/PID/stat, counted from 1 */
+#define THREADS_FIELD  20                       /* of /proc/PID/stat, counted from 1 */
+#define START_FIELD    22
 
 bool process_id_ok(const char *id)
 {
@@ -138,6 +139,6 @@ bool process_stat_parse(const char *text, struct process_stat *out)
     }
     if (fields[START_FIELD] < 0 || (*at && *at != ' ' && *at != '\n'))
         return false;
-    *out = (struct process_stat){ state, fields[5], fields[6], fields[START_FIELD] };
+    *out = (struct process_stat){ state, fields[5], fields[6], fields[THREADS_FIELD], fields[START_FIELD] };
     return true;
 }

@@ -40,7 +40,7 @@ char *process_record_print(const struct process_record *r);
 
 struct process_stat {
     char state;                 /* as in ps(1): R, S, D, T, Z, …                                   */
-    int64_t group, session, start;
+    int64_t group, session, threads, start;
 };
 
 /* Reads the text of /proc/PID/stat; the name in it may hold anything. */

@@ -352,10 +352,58 @@ static void what_a_dead_leader_left_behind_is_ended_too(void **state)
     close_driver(&d);
 }
 
+static void *stay(void *unused)
+{
+    (void)unused;
+    while (pause() != 0)
+        ;
+    return NULL;
+}
+
+/* What the test below starts: a program that goes on when its first thread has ended. */
+static int headless(void)
+{
+    pthread_t thread;
+    if (pthread_create(&thread, NULL, stay, NULL) != 0)
+        return 1;
+    pthread_exit(NULL);
+}
+
+/* The kernel calls it a zombie then, which it is not. */
+static void one_whose_first_thread_has_ended_still_runs(void **state)
+{
+    (void)state;
+    char self[256], text[300], path[64];
+    ssize_t n = readlink("/proc/self/exe", self, sizeof self - 1);
+    assert_true(n > 0);
+    self[n] = '\0';
+    snprintf(text, sizeof text, "command = [ \"%s\", \"--headless\" ];", self);
+    struct driver d = open_driver(text);
+    must_create(&d, "web-00000001", NULL);
+    pid_t pid = (pid_t)record("web-00000001").pid;
+    char line[512] = "";
+    for (as_time until = in(PATIENCE); !strstr(line, ") Z ") && as_time_left(until) > 0;) {
+        snprintf(path, sizeof path, "/proc/%d/stat", (int)pid);
+        FILE *f = fopen(path, "r");
+        assert_non_null(f);
+        assert_non_null(fgets(line, sizeof line, f));
+        fclose(f);
+    }
+    assert_non_null(strstr(line, ") Z "));
+    struct as_instance seen = named("");
+    assert_int_equal(list(&d, "web-00000001", &seen, NULL), 1);
+    assert_int_equal(seen.state, AS_RUN_RUNNING);
+    must_destroy(&d, "web-00000001");
+    assert_int_equal(kill(pid, 0), -1);
+    close_driver(&d);
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 
-int main(void)
+int main(int argc, char **argv)
 {
+    if (argc > 1 && strcmp(argv[1], "--headless") == 0)
+        return headless();
     const struct CMUnitTest tests[] = {
         TEST(an_instance_is_created_listed_and_destroyed),
         TEST(create_and_destroy_are_idempotent),
@@ -372,6 +420,7 @@ int main(void)
         TEST(the_configured_signal_ends_it_in_its_own_way),
         TEST(all_that_an_instance_started_ends_with_it),
         TEST(what_a_dead_leader_left_behind_is_ended_too),
+        TEST(one_whose_first_thread_has_ended_still_runs),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
