@@ -141,14 +141,15 @@ static int balancer_open(void *self, const struct as_settings *settings, const s
 
 static void balancer_close(void *self)
 {
-    (void)self; /* nothing is held between calls */
+    struct balancer *b = self;
+    haproxy_cli_fini(&b->cli);
 }
 
 /* --- exchanges -------------------------------------------------------------------------------- */
 
 /* One exchange of writes that answer nothing but refusals; the first refusal is the result. */
-static int write_line(const struct balancer *b, as_time deadline, const char *what, const char *line,
-                      int commands, struct as_error *err)
+static int write_line(struct balancer *b, as_time deadline, const char *what, const char *line, int commands,
+                      struct as_error *err)
 {
     struct haproxy_reply reply;
     int rc = haproxy_cli_exchange(&b->cli, deadline, true, line, &reply, err);
@@ -183,7 +184,7 @@ struct pool { /* one look at the backend */
 };
 
 /* The three answers about the backend. AS_ENOENT when there is none of that name. */
-static int read_pool(const struct balancer *b, struct pool *p, struct as_error *err)
+static int read_pool(struct balancer *b, struct pool *p, struct as_error *err)
 {
     size_t stat_len = 0, state_len = 0;
     bool stopping;
@@ -208,7 +209,7 @@ static int read_pool(const struct balancer *b, struct pool *p, struct as_error *
 }
 
 /* `name`: the backend's for `show stat`, or its number. */
-static int look_as(const struct balancer *b, as_time deadline, const char *name, struct pool *p,
+static int look_as(struct balancer *b, as_time deadline, const char *name, struct pool *p,
                    struct as_error *err)
 {
     struct text line =
@@ -224,7 +225,7 @@ static int look_as(const struct balancer *b, as_time deadline, const char *name,
 
 /* Looks at the backend; on success the caller ends the reply, in which the level of the socket is left.
  * HAProxy takes the name in `show stat NAME` for a frontend's as well: then it is asked by the number. */
-static int look(const struct balancer *b, as_time deadline, struct pool *p, struct as_error *err)
+static int look(struct balancer *b, as_time deadline, struct pool *p, struct as_error *err)
 {
     int rc = look_as(b, deadline, b->backend, p, err);
     if (rc || !haproxy_members_hidden(&p->members))
@@ -238,7 +239,7 @@ static int look(const struct balancer *b, as_time deadline, struct pool *p, stru
     return as_fail(err, AS_EAGAIN, "HAProxy at %s changed while it was looked at", b->cli.endpoint);
 }
 
-static int find(const struct balancer *b, as_time deadline, const char *id, struct haproxy_member *out,
+static int find(struct balancer *b, as_time deadline, const char *id, struct haproxy_member *out,
                 struct as_error *err)
 {
     struct pool p = { 0 };
@@ -263,7 +264,7 @@ static int check_id(const struct as_member *m, struct as_error *err)
 
 /* --- listing ---------------------------------------------------------------------------------- */
 
-static int judge_trial(const struct balancer *b, const char *answer, struct as_error *err)
+static int judge_trial(struct balancer *b, const char *answer, struct as_error *err)
 {
     if (answer && (strstr(answer, "expects <name>") || strstr(answer, "is not permitted")))
         return AS_OK;
@@ -274,7 +275,7 @@ static int judge_trial(const struct balancer *b, const char *answer, struct as_e
 
 /* An `add server` without an address under a name that is not permitted: it cannot succeed, and is refused for
  * the socket's or the backend's sake before anybody looks at what is missing. */
-static int try_to_add(const struct balancer *b, as_time deadline, struct as_error *err)
+static int try_to_add(struct balancer *b, as_time deadline, struct as_error *err)
 {
     struct text line = command("add server %s/+", b->backend);
     struct haproxy_reply reply;
@@ -349,14 +350,14 @@ static int address_text(const struct as_member *m, char *buf, size_t size, struc
     return AS_OK;
 }
 
-static int weight_of(const struct balancer *b, const struct as_member *m)
+static int weight_of(struct balancer *b, const struct as_member *m)
 {
     int w = m->weight > 0 ? m->weight : (int)as_settings_int(b->settings, "weight");
     return w > 256 ? 256 : w;
 }
 
 /* Into rotation, marked down: the checks must bring it up. Plain `ready` would make it UP at once. */
-static int start(const struct balancer *b, as_time deadline, const char *id, struct as_error *err)
+static int start(struct balancer *b, as_time deadline, const char *id, struct as_error *err)
 {
     struct text what = command("set server %s/%s state ready", b->backend, id), line = what;
     if (b->check)
@@ -365,7 +366,7 @@ static int start(const struct balancer *b, as_time deadline, const char *id, str
     return write_line(b, deadline, what.s, line.s, b->check ? 4 : 1, err);
 }
 
-static int add(const struct balancer *b, as_time deadline, const struct as_member *m, const char *address,
+static int add(struct balancer *b, as_time deadline, const struct as_member *m, const char *address,
                struct as_error *err)
 {
     struct text what = command("add server %s/%s", b->backend, m->id);
@@ -427,7 +428,7 @@ static int balancer_admit(void *self, as_time deadline, const struct as_member *
 
 static int balancer_drain(void *self, as_time deadline, const struct as_member *m, struct as_error *err)
 {
-    const struct balancer *b = self;
+    struct balancer *b = self;
     int rc = check_id(m, err);
     if (rc)
         return rc;
@@ -436,8 +437,7 @@ static int balancer_drain(void *self, as_time deadline, const struct as_member *
 }
 
 /* Out of rotation and deleted, in one exchange; the answer to the deletion is the result. */
-static int delete_once(const struct balancer *b, as_time deadline, const char *id, bool cut,
-                       struct as_error *err)
+static int delete_once(struct balancer *b, as_time deadline, const char *id, bool cut, struct as_error *err)
 {
     struct text what = command("del server %s/%s", b->backend, id);
     struct text line = command("set server %s/%s state maint;%s", b->backend, id, what.s);
@@ -459,7 +459,7 @@ static int delete_once(const struct balancer *b, as_time deadline, const char *i
 static int balancer_evict(void *self, as_time deadline, const struct as_member *m, bool force,
                           struct as_error *err)
 {
-    const struct balancer *b = self;
+    struct balancer *b = self;
     struct haproxy_member now;
     int rc = check_id(m, err);
     rc = rc ? rc : find(b, deadline, m->id, &now, err);
@@ -481,7 +481,7 @@ static int balancer_evict(void *self, as_time deadline, const struct as_member *
 static int balancer_weight(void *self, as_time deadline, const struct as_member *m, int weight,
                            struct as_error *err)
 {
-    const struct balancer *b = self;
+    struct balancer *b = self;
     int rc = check_id(m, err);
     if (rc)
         return rc;

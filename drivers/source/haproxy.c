@@ -87,6 +87,7 @@ static void source_close(void *self)
 {
     struct source *s = self;
     haproxy_stats_fini(&s->stats);
+    haproxy_cli_fini(&s->cli);
 }
 
 extern const struct as_source_driver as_source_haproxy;

@@ -205,9 +205,23 @@ static int add_rows(struct haproxy_stats *s, struct csv *csv, const struct hapro
         int rc = add_backend(&row);
         if (rc)
             return rc;
+        row.memory->listed = true;
         ++*found;
     }
     return AS_OK;
+}
+
+/* Backends may come and go for as long as a HAProxy runs. */
+static void forget_unlisted(struct haproxy_stats *s)
+{
+    size_t kept = 0;
+    for (size_t i = 0; i < s->count; i++) {
+        if (!s->items[i].listed)
+            continue;
+        s->items[kept] = s->items[i];
+        s->items[kept++].listed = false;
+    }
+    s->count = kept;
 }
 
 int haproxy_stats_add(struct haproxy_stats *s, const struct haproxy_table *table,
@@ -227,6 +241,7 @@ int haproxy_stats_add(struct haproxy_stats *s, const struct haproxy_table *table
     int rc = add_rows(s, &csv, filter, found, &common);
     if (rc)
         out->count = before;
+    forget_unlisted(s);
     return rc;
 }
 

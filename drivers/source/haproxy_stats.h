@@ -1,6 +1,6 @@
 /* What a poll of HAProxy's statistics means: pure, from the table of backends to samples.
  *
- * Memory between polls is one record per backend. What HAProxy counts upwards becomes a rate here; its
+ * Memory between polls is one record per backend of the last poll. What HAProxy counts upwards becomes a rate here; its
  * averages, which cover the last 512 requests however old, become averages over the latest ones. */
 #ifndef SOURCE_HAPROXY_STATS_H
 #define SOURCE_HAPROXY_STATS_H
@@ -20,6 +20,7 @@ struct haproxy_backend {
     struct as_counter arrivals, errors;
     double done;              /* requests completed by the last poll, < 0: not known                 */
     struct haproxy_recent answer, queue;
+    bool listed;              /* in this poll                                                        */
 };
 
 struct haproxy_stats {        /* zero-initialised, freed with haproxy_stats_fini                     */

@@ -10,6 +10,8 @@
 
 #include "endpoint.h"
 
+#define FULL_MS 10 /* between two attempts at a full backlog */
+
 /* --- parsing ---------------------------------------------------------------------------------- */
 
 static int path_parse(struct endpoint *e, const char *path, struct as_error *err)
@@ -125,9 +127,12 @@ static int socket_connect(int fd, const struct sockaddr *addr, socklen_t len, as
 {
     int error = 0;
     socklen_t size = sizeof error;
-    if (connect(fd, addr, len) == 0)
+    int rc;
+    while ((rc = connect(fd, addr, len)) != 0 && errno == EAGAIN && as_time_left(deadline) > 0)
+        poll(NULL, 0, FULL_MS); /* a unix socket whose backlog is full: it does not become ready */
+    if (rc == 0)
         return 0;
-    if (errno == EAGAIN) /* a unix socket whose backlog is full: it does not become ready */
+    if (errno == EAGAIN)
         return ETIMEDOUT;
     if (errno != EINPROGRESS && errno != EINTR)
         return errno;

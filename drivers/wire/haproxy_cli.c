@@ -3,153 +3,58 @@
 #include "haproxy_cli.h"
 
 #include <errno.h>
-#include <fcntl.h>
-#include <netdb.h>
 #include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/socket.h>
-#include <sys/un.h>
 #include <unistd.h>
 
 #define PREFIX "set severity-output number;"
 
 /* --- endpoints -------------------------------------------------------------------------------- */
 
-static int init_tcp(struct haproxy_cli *c, const char *endpoint, struct as_error *err)
-{
-    const char *colon = strrchr(endpoint, ':'), *host = endpoint;
-    size_t host_len = colon ? (size_t)(colon - endpoint) : 0;
-    if (host_len >= 2 && host[0] == '[' && host[host_len - 1] == ']') {
-        host++;
-        host_len -= 2;
-    } else if (host_len > 0 && memchr(host, ':', host_len)) {
-        return as_fail(err, AS_EINVAL, "'%s': write an IPv6 address as [ADDRESS]:PORT", endpoint);
-    }
-    char *rest = NULL;
-    long port = colon ? strtol(colon + 1, &rest, 10) : 0;
-    if (host_len == 0 || host_len >= sizeof c->host || port < 1 || port > 65535 || *rest || colon[1] < '0' ||
-        colon[1] > '9')
-        return as_fail(err, AS_EINVAL,
-                       "'%s' is neither a socket path (/run/haproxy/admin.sock) nor HOST:PORT", endpoint);
-    memcpy(c->host, host, host_len);
-    snprintf(c->port, sizeof c->port, "%ld", port);
-    return AS_OK;
-}
-
 int haproxy_cli_init(struct haproxy_cli *c, const char *endpoint, struct as_error *err)
 {
-    struct haproxy_cli made = { 0 };
-    if (strlen(endpoint) >= sizeof made.endpoint)
+    *c = (struct haproxy_cli){ 0 };
+    if (strlen(endpoint) >= sizeof c->endpoint)
         return as_fail(err, AS_EINVAL, "'%.40s…': too long for an address", endpoint);
-    strcpy(made.endpoint, endpoint);
-    const char *path = strncmp(endpoint, "unix:", 5) == 0 ? endpoint + 5 : endpoint;
-    if (*path == '/') {
-        if (strlen(path) >= sizeof made.path)
-            return as_fail(err, AS_EINVAL, "'%s': a socket path has at most %zu bytes", path,
-                           sizeof made.path - 1);
-        strcpy(made.path, path);
-    } else {
-        int rc = init_tcp(&made, endpoint, err);
-        if (rc)
-            return rc;
-    }
-    *c = made;
-    return AS_OK;
+    strcpy(c->endpoint, endpoint);
+    int rc = endpoint_init(&c->at, endpoint, 0, err);
+    if (rc == AS_OK && c->at.host[0] && c->at.port == 0)
+        return as_fail(err, AS_EINVAL,
+                       "'%s' is neither a socket path (/run/haproxy/admin.sock) nor HOST:PORT", endpoint);
+    return rc;
+}
+
+void haproxy_cli_fini(struct haproxy_cli *c)
+{
+    endpoint_fini(&c->at);
 }
 
 /* --- connecting ------------------------------------------------------------------------------- */
 
-/* Waits for `events`; 0 or an errno. */
-static int wait_for(int fd, short events, as_time deadline)
+static int open_connection(struct haproxy_cli *c, as_time deadline, int *fd, struct as_error *err)
 {
-    for (;;) {
-        int left = as_time_left(deadline);
-        if (left == 0)
-            return ETIMEDOUT;
-        struct pollfd p = { .fd = fd, .events = events };
-        int n = poll(&p, 1, left);
-        if (n > 0)
-            return 0;
-        if (n < 0 && errno != EINTR)
-            return errno;
-    }
-}
-
-static int finish_connect(int fd, as_time deadline)
-{
-    int rc = wait_for(fd, POLLOUT, deadline), failure = 0;
-    socklen_t size = sizeof failure;
-    if (rc)
-        return rc;
-    return getsockopt(fd, SOL_SOCKET, SO_ERROR, &failure, &size) ? errno : failure;
-}
-
-/* One attempt; 0 and a connected *out, or an errno. */
-static int connect_to(int family, const struct sockaddr *to, socklen_t size, as_time deadline, int *out)
-{
-    int fd = socket(family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-    if (fd < 0)
-        return errno;
-    int rc = connect(fd, to, size) == 0 ? 0 : errno;
-    while (rc == EAGAIN && as_time_left(deadline) > 0) {
-        /* A unix socket whose queue is full: nobody accepts. There is nothing to wait on but time. */
-        poll(NULL, 0, 10);
-        rc = connect(fd, to, size) == 0 ? 0 : errno;
-    }
-    if (rc == EINPROGRESS)
-        rc = finish_connect(fd, deadline);
-    if (rc)
-        close(fd);
-    else
-        *out = fd;
-    return rc == EAGAIN ? ETIMEDOUT : rc;
-}
-
-static int connect_unix(const char *path, as_time deadline, int *fd)
-{
-    struct sockaddr_un to = { .sun_family = AF_UNIX };
-    memcpy(to.sun_path, path, strlen(path) + 1);
-    return connect_to(AF_UNIX, (const struct sockaddr *)&to, sizeof to, deadline, fd);
-}
-
-/* AS_OK with *failure 0 or an errno, or what kept us from trying. */
-static int connect_tcp(const struct haproxy_cli *c, as_time deadline, int *fd, int *failure,
-                       struct as_error *err)
-{
-    const struct addrinfo hints = { .ai_socktype = SOCK_STREAM, .ai_flags = AI_NUMERICSERV };
-    struct addrinfo *list = NULL;
-    int rc = getaddrinfo(c->host, c->port, &hints, &list);
-    if (rc)
-        return as_fail(err, AS_EAGAIN, "HAProxy at %s: its name cannot be resolved: %s", c->endpoint,
-                       gai_strerror(rc));
-    *failure = EADDRNOTAVAIL;
-    for (struct addrinfo *a = list; a && *failure; a = a->ai_next)
-        *failure = connect_to(a->ai_family, a->ai_addr, a->ai_addrlen, deadline, fd);
-    freeaddrinfo(list);
-    return AS_OK;
-}
-
-static int open_connection(const struct haproxy_cli *c, as_time deadline, int *fd, struct as_error *err)
-{
-    int failure = 0, rc = AS_OK;
-    if (*c->path)
-        failure = connect_unix(c->path, deadline, fd);
-    else
-        rc = connect_tcp(c, deadline, fd, &failure, err);
-    if (rc || failure == 0)
-        return rc;
-    if (failure == EACCES || failure == EPERM)
+    struct as_error why;
+    int rc = endpoint_connect(&c->at, deadline, fd, &why);
+    if (rc == AS_EAUTH)
         return as_fail(err, AS_EAUTH,
                        "HAProxy at %s: not allowed to open the socket; give autoscale's user the "
                        "group of the `stats socket` line",
                        c->endpoint);
-    return as_fail(err, AS_EAGAIN, "HAProxy at %s does not take connections: %s", c->endpoint,
-                   failure == ETIMEDOUT ? "no answer in time" : strerror(failure));
+    return rc ? as_fail(err, (enum as_rc)rc, "HAProxy at %s does not take connections: %s", c->endpoint,
+                        why.msg)
+              : AS_OK;
 }
 
 /* --- talking ---------------------------------------------------------------------------------- */
+
+/* 0 or an errno. */
+static int wait_for(int fd, short events, as_time deadline)
+{
+    int n = endpoint_wait(fd, events, deadline);
+    return n > 0 ? 0 : n == 0 ? ETIMEDOUT : errno;
+}
 
 /* 0 or an errno: then the end of the line has not been sent. */
 static int send_all(int fd, const char *text, size_t len, as_time deadline)
@@ -248,7 +153,7 @@ static int talk(const struct haproxy_cli *c, int fd, as_time deadline, bool writ
     return AS_OK;
 }
 
-int haproxy_cli_exchange(const struct haproxy_cli *c, as_time deadline, bool writes, const char *line,
+int haproxy_cli_exchange(struct haproxy_cli *c, as_time deadline, bool writes, const char *line,
                          struct haproxy_reply *out, struct as_error *err)
 {
     int fd = -1;

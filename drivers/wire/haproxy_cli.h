@@ -5,7 +5,7 @@
  * sent with severity numbers switched on, so that a refusal can be told from an answer. Only text that
  * passed one of the checks below may be put on a line.
  *
- * Threads: a struct haproxy_cli is not changed after haproxy_cli_init; exchanges may run at the same time. */
+ * Threads: one exchange at a time. */
 #ifndef WIRE_HAPROXY_CLI_H
 #define WIRE_HAPROXY_CLI_H
 
@@ -13,8 +13,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "autoscale/error.h"
-#include "autoscale/time.h"
+#include "endpoint.h"
 
 #define HAPROXY_REPLY_MAX ((size_t)32 << 20) /* bytes of one exchange; 1000 servers are 0.3 MB       */
 #define HAPROXY_LINE_MAX 2048                /* bytes of a line of commands                          */
@@ -22,9 +21,7 @@
 
 struct haproxy_cli {
     char endpoint[256];   /* as configured, for error texts                                          */
-    char host[200];       /* "" when it is a unix socket                                             */
-    char port[8];
-    char path[108];       /* of the unix socket                                                      */
+    struct endpoint at;
 };
 
 struct haproxy_reply {    /* freed with haproxy_reply_fini                                           */
@@ -35,11 +32,12 @@ struct haproxy_reply {    /* freed with haproxy_reply_fini                      
 
 /* Offline. "/path", "unix:/path" or "HOST:PORT" ("[::1]:9999"). AS_EINVAL with the reason. */
 int haproxy_cli_init(struct haproxy_cli *c, const char *endpoint, struct as_error *err);
+void haproxy_cli_fini(struct haproxy_cli *c); /* also after a failed init, or of a zeroed one        */
 
 /* AS_OK: the line was sent and the answers arrived whole. AS_EAGAIN: not a byte was sent, or, for a line
  * that only reads (`writes` false), no answer came. AS_EUNKNOWN: sent, and no whole answer by the deadline.
  * AS_EAUTH: not allowed to open the socket. AS_EPROTO: no such conversation, or over the cap. */
-int haproxy_cli_exchange(const struct haproxy_cli *c, as_time deadline, bool writes, const char *line,
+int haproxy_cli_exchange(struct haproxy_cli *c, as_time deadline, bool writes, const char *line,
                          struct haproxy_reply *out, struct as_error *err);
 void haproxy_reply_fini(struct haproxy_reply *r);
 

@@ -1,4 +1,9 @@
 /* The haproxy balancer against real, private HAProxys: admitting, draining, evicting, and what it refuses. */
+#include <net/if.h>
+#include <sched.h>
+#include <sys/ioctl.h>
+#include <sys/mount.h>
+
 #include "haproxy_kit.h"
 
 /* --- admitting -------------------------------------------------------------------------------- */
@@ -443,6 +448,47 @@ static void a_hung_haproxy_costs_no_more_than_the_deadline(void **state)
     proxy_end(&p);
 }
 
+/* A network of its own, in which the name server takes every question and answers none. */
+static bool hide_the_names(void)
+{
+    char conf[128];
+    struct ifreq lo = { .ifr_name = "lo", .ifr_flags = IFF_UP };
+    struct sockaddr_in dns = { .sin_family = AF_INET,
+                               .sin_addr.s_addr = htonl(INADDR_LOOPBACK),
+                               .sin_port = htons(53) };
+    snprintf(conf, sizeof conf, "%s/resolv.conf", root);
+    FILE *f = fopen(conf, "w");
+    if (!f || fputs("nameserver 127.0.0.1\noptions timeout:10 attempts:3\n", f) < 0 || fclose(f) != 0 ||
+        unshare(CLONE_NEWNET | CLONE_NEWNS) != 0)
+        return false;
+    int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+    return ioctl(fd, SIOCSIFFLAGS, &lo) == 0 && bind(fd, (struct sockaddr *)&dns, sizeof dns) == 0 &&
+           mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) == 0 &&
+           mount(conf, "/etc/resolv.conf", NULL, MS_BIND, NULL) == 0;
+}
+
+static void a_name_that_is_not_resolved_costs_no_more_than_the_deadline(void **state)
+{
+    (void)state;
+    int status;
+    pid_t pid = fork();
+    assert_true(pid >= 0);
+    if (pid == 0) {
+        struct pool b = pool_open("haproxy.test:9999", "backend = \"web\";");
+        struct as_members list = { 0 };
+        struct as_error err = { 0 };
+        if (!hide_the_names())
+            _exit(3);
+        as_time began = as_clock_monotonic();
+        int rc = as_balancer_haproxy.list(b.self, soon(500), &list, &err);
+        bool late = as_clock_monotonic() - began > 9000; /* the resolver's own patience is 30 s */
+        _exit(late ? 2 : rc != AS_EAGAIN || !strstr(err.msg, "haproxy.test"));
+    }
+    assert_int_equal(waitpid(pid, &status, 0), pid);
+    assert_true(WIFEXITED(status));
+    assert_int_equal(WEXITSTATUS(status), 0);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -466,6 +512,7 @@ int main(void)
         cmocka_unit_test(two_haproxys_are_kept_in_step_over_unix_and_tcp),
         cmocka_unit_test(a_restart_changes_the_epoch_and_members_can_be_put_back),
         cmocka_unit_test(a_hung_haproxy_costs_no_more_than_the_deadline),
+        cmocka_unit_test(a_name_that_is_not_resolved_costs_no_more_than_the_deadline),
     };
     return cmocka_run_group_tests(tests, start_all, end_all);
 }

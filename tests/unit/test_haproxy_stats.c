@@ -385,6 +385,23 @@ static void a_huge_table_is_read_up_to_the_cap_and_a_larger_one_refused(void **s
     haproxy_stats_fini(&s);
 }
 
+static void a_backend_that_is_gone_is_forgotten(void **state)
+{
+    (void)state;
+    struct haproxy_stats s = { 0 };
+    struct as_samples out = { 0 };
+    const char *both = "# pxname,type,stot\nold,1,100\nweb,1,10\n", *one = "# pxname,type,stot\nweb,1,30\n";
+    assert_int_equal(poll_text(&s, 1000, "1@1", both, &out), AS_OK);
+    assert_int_equal(s.count, 2);
+    assert_int_equal(poll_text(&s, 2000, "1@1", one, &out), AS_OK);
+    assert_int_equal(s.count, 1);
+    expect(&out, "web", "request_rate", 20); /* what stays goes on */
+    assert_int_equal(poll_text(&s, 3000, "1@1", both, &out), AS_OK);
+    assert_null(sample(&out, "old", "request_rate"));
+    as_samples_fini(&out);
+    haproxy_stats_fini(&s);
+}
+
 /* --- servers ---------------------------------------------------------------------------------- */
 
 static void recorded_servers_stand_where_haproxy_had_them(void **state)
@@ -612,12 +629,12 @@ static void addresses_are_read_and_nonsense_is_refused(void **state)
                                        "host:65536", "host:8x", "::1:99", "[::1]", "host:+8" };
     struct haproxy_cli c;
     assert_int_equal(haproxy_cli_init(&c, "/run/haproxy/admin.sock", NULL), AS_OK);
-    assert_string_equal(c.path, "/run/haproxy/admin.sock");
+    assert_string_equal(c.at.path, "/run/haproxy/admin.sock");
     assert_int_equal(haproxy_cli_init(&c, "unix:/s", NULL), AS_OK);
-    assert_string_equal(c.path, "/s");
+    assert_string_equal(c.at.path, "/s");
     assert_int_equal(haproxy_cli_init(&c, "[::1]:9999", NULL), AS_OK);
-    assert_string_equal(c.host, "::1");
-    assert_string_equal(c.port, "9999");
+    assert_string_equal(c.at.host, "::1");
+    assert_int_equal(c.at.port, 9999);
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++)
         assert_int_equal(haproxy_cli_init(&c, bad[i], NULL), AS_EINVAL);
 }
@@ -633,6 +650,7 @@ int main(void)
         cmocka_unit_test(response_time_is_that_of_the_latest_requests_not_of_the_last_512),
         cmocka_unit_test(what_is_no_table_is_refused_and_what_is_missing_is_left_out),
         cmocka_unit_test(a_huge_table_is_read_up_to_the_cap_and_a_larger_one_refused),
+        cmocka_unit_test(a_backend_that_is_gone_is_forgotten),
         cmocka_unit_test(recorded_servers_stand_where_haproxy_had_them),
         cmocka_unit_test(down_is_told_from_not_yet_up),
         cmocka_unit_test(a_name_too_long_to_be_ours_is_listed_marked),
