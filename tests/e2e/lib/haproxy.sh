@@ -111,10 +111,11 @@ global
     stats socket $1/admin.sock mode 600 level admin
 defaults
     mode http
-    timeout connect 5s
-    timeout client 30s
-    timeout server 30s
-    timeout queue 30s
+    timeout connect 10s
+    timeout client 60s
+    timeout server 60s
+    timeout queue 60s
+    timeout check 5s
 frontend site
     bind $2
     default_backend $3
