@@ -28,7 +28,7 @@ check_equal G9_footprint_stays_within_max ok "$([ "$(gf web footprint)" -le 3 ] 
 check G9_the_next_try_is_in_the_future wait_for 60 "a wait" eval 'status_json | jq -e ".groups[0].launch_wait_s > 3" >/dev/null' # none is tried meanwhile
 docker_of 1 POST '/images/e2e-web:1/tag?repo=e2e-web&tag=none' -o /dev/null
 HEALED=$(grep -c . "$LOG")
-check G9_heals_when_the_image_is_there wait_group web 3 90
+check G9_heals_when_the_image_is_there wait_group web 3 150
 check_equal G9_one_probe_then_the_rest "CREATING SERVING CREATING" \
     "$(tail -n "+$((HEALED + 1))" "$LOG" | awk '$3 == "web" && / -> (CREATING|SERVING) / { print $8 }' | head -n 3 | tr '\n' ' ' | sed 's/ $//')"
 check G9_the_probe_waited_for_the_back_off [ "$(waited 3)" -ge 4 ] # three that failed together are one failure
@@ -48,7 +48,7 @@ check_equal G9_never_more_containers_than_max 1 "$(most_containers "$WORK/watche
 check_equal G9_unhealthy_ones_never_got_traffic "" "$(haproxy_cli "$WORK/lb" 'show stat web 4 -1' | awk -F, '$2 ~ /^web-/ && $8 > 0')"
 wide_conf boot=20s min=2 max=2 # and what they lacked
 autoscale reload >/dev/null
-check G9_heals_after_the_reload wait_group web 2 90
+check G9_heals_after_the_reload wait_group web 2 150
 
 # --- a host without room -----------------------------------------------------------------------------------------
 reset_wide
@@ -94,7 +94,7 @@ check G10_rounds_keep_their_pace keeps_pace
 check G10_hung_docker_is_said wait_for 60 "the failure" gf_has web hosts 'failing_s'
 check_says G10_unknown_outcomes_are_called_so ' -> UNKNOWN ' autoscale history -g web -n 5000
 kill -CONT "$(<"$WORK/docker/pid")"
-check G10_woken_docker_converges wait_group web 4 90
+check G10_woken_docker_converges wait_group web 4 150
 check G10_nothing_exists_twice wait_for 60 "agreement" in_step web 4
 
 hang_haproxy "$WORK/lb"
@@ -104,7 +104,7 @@ check G10_hung_haproxy_delays_no_other_group wait_group two 5
 check G10_rounds_keep_their_pace_without_haproxy keeps_pace
 check G10_hung_haproxy_is_said wait_for 60 "the failure" gf_has web balancers 'failing_s'
 wake_haproxy "$WORK/lb"
-check G10_woken_haproxy_converges wait_group web 6 90
+check G10_woken_haproxy_converges wait_group web 6 150
 check G10_nothing_is_a_member_twice wait_for 60 "agreement" in_step web 6
 
 pg_hang

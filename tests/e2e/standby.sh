@@ -50,7 +50,7 @@ is_warm() { # SERVING PARKED
 }
 
 wait_warm() { # SERVING PARKED
-    wait_for 60 "$1 that serve and $2 parked" is_warm "$1" "$2" && return 0
+    wait_for 120 "$1 that serve and $2 parked" is_warm "$1" "$2" && return 0
     note "existing: $(existing | tr '\n' ';') members: $(backend_rows web | tr '\n' ';')"
     note "status: $(status_json | jq -c '.groups[0] | {wanted,serving,parked,footprint,blocked,summary,i: [.instances[] | .id + " " + .state + " " + .reason]}')"
     return 1

@@ -9,11 +9,11 @@
 #     subject FUNCTION…                    a part of a test; it gives up with `|| return`, which is a failure
 #     reset_group                          no daemon, no container, no member, no journal: for the next subject
 #     status_json · group_field NAME       the daemon's own view of group `web`
-#     is_settled N · wait_settled N [S]    N wanted, N serving, N existing · waits for it (60 s)
+#     is_settled N · wait_settled N [S]    N wanted, N serving, N existing · waits for it (120 s)
 #     containers                           instance ids of all containers with our mark, sorted: Docker's view
 #     members · up_members                 ids of our servers in backend `web`, sorted: HAProxy's view
 #     three_agree N                        journal, Docker and HAProxy have the same N instances
-#     at_rest N · wait_rest N              all of that · waits for it (60 s)
+#     at_rest N · wait_rest N              all of that · waits for it (120 s)
 #     ticks · wait_ticks N                 the daemon's count of its rounds · waits for N more of them
 #     watch_footprint FILE                 counts our containers all the time; end it with end_watch, which waits until
 #                                          it has looked often enough; see most_containers FILE and watched FILE
@@ -187,7 +187,7 @@ settled_or_gone() { # N
 }
 
 wait_settled() { # N [SECONDS]
-    wait_for "${2:-60}" "$1 instances to be all that is wanted, serves and exists" settled_or_gone "$1"
+    wait_for "${2:-120}" "$1 instances to be all that is wanted, serves and exists" settled_or_gone "$1"
     is_settled "$1" && return 0
     note "status: $(status_json | jq -c '.groups[0] | {wanted,serving,footprint,blocked,summary,i: [.instances[] | .id + " " + .state + " " + .reason]}')"
     return 1
@@ -244,7 +244,7 @@ at_rest() { # N
 }
 
 wait_rest() { # N [SECONDS]
-    wait_for "${2:-60}" "three views of the same $1" at_rest "$1" && return 0
+    wait_for "${2:-120}" "three views of the same $1" at_rest "$1" && return 0
     show_three
     return 1
 }

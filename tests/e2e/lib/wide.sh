@@ -170,7 +170,7 @@ settled() { # GROUP N
 }
 
 wait_group() { # GROUP N [SECONDS]
-    wait_for "${3:-60}" "group $1 to be settled at $2" settled "$1" "$2" && return 0
+    wait_for "${3:-120}" "group $1 to be settled at $2" settled "$1" "$2" && return 0
     note "status: $(status_json | jq -c --arg g "$1" '.groups[]? | select(.name == $g) |
         {wanted, serving, footprint, blocked, doubt, summary, i: [.instances[] | .id + " " + .state + " " + .reason]}')"
     return 1
