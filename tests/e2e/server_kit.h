@@ -44,6 +44,16 @@ static inline uint16_t free_port(void)
     return 0;
 }
 
+static inline pid_t pid_in(const char *path)
+{
+    int pid = 0;
+    FILE *f = fopen(path, "re");
+    assert_non_null(f);
+    assert_int_equal(fscanf(f, "%d", &pid), 1);
+    fclose(f);
+    return pid;
+}
+
 /* Does each thread of this process stand still, or has ended? */
 static inline bool stands_still(pid_t pid)
 {

@@ -503,13 +503,8 @@ static void parked_instance_keeps_its_address_and_comes_back(void **state)
 static pid_t daemon_pid(void)
 {
     char path[96];
-    int pid = 0;
     snprintf(path, sizeof path, "%s/a/pid", dir);
-    FILE *f = fopen(path, "re");
-    assert_non_null(f);
-    assert_int_equal(fscanf(f, "%d", &pid), 1);
-    fclose(f);
-    return pid;
+    return pid_in(path);
 }
 
 static void hung_daemon_makes_the_outcome_unknown_within_the_deadline(void **state)

@@ -120,13 +120,8 @@ static void assert_missing(const struct probe *p, const char *object, const char
 static pid_t daemon_pid(void)
 {
     char path[96];
-    int pid = 0;
     snprintf(path, sizeof path, "%s/a/pid", dir);
-    FILE *f = fopen(path, "re");
-    assert_non_null(f);
-    assert_int_equal(fscanf(f, "%d", &pid), 1);
-    fclose(f);
-    return pid;
+    return pid_in(path);
 }
 
 #define NEEDS_DOCKER()                                                                                       \

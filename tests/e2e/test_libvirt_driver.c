@@ -155,13 +155,9 @@ static bool exists(const char *fmt, const char *id)
 
 static void signal_daemon(int number)
 {
-    char path[64], text[32] = "";
+    char path[64];
     snprintf(path, sizeof path, "%s/pid", dir);
-    FILE *f = fopen(path, "r");
-    assert_non_null(f);
-    assert_non_null(fgets(text, sizeof text, f));
-    fclose(f);
-    pid_t pid = (pid_t)strtol(text, NULL, 10);
+    pid_t pid = pid_in(path);
     if (number == SIGCONT)
         assert_int_equal(kill(pid, number), 0);
     else

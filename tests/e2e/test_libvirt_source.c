@@ -231,6 +231,13 @@ static void a_machine_started_anew_has_no_rate_once(void **state)
     maker_close(m);
 }
 
+static pid_t daemon_pid(void)
+{
+    char path[96];
+    snprintf(path, sizeof path, "%s/pid", dir);
+    return pid_in(path);
+}
+
 static void a_killed_or_hung_daemon_is_found_again(void **state)
 {
     (void)state;
@@ -245,9 +252,10 @@ static void a_killed_or_hung_daemon_is_found_again(void **state)
     assert_int_equal(shell(LIB "start %s", dir), 0);
     wait_for(&p, "web", "cpus_used", 0, 2);
     assert_true(value_of(&p, "web", "instances") == 1);
-    assert_int_equal(shell("kill -STOP $(cat %s/pid)", dir), 0);
+    pid_t pid = daemon_pid();
+    hang_process(pid);
     int rc = probe_poll_within(&p, 2 * AS_SECOND); /* its lane leaves it to itself; the keep-alive ends it */
-    shell("kill -CONT $(cat %s/pid)", dir);
+    kill(pid, SIGCONT);
     assert_int_equal(rc, AS_EAGAIN);
     assert_true(p.took < 60 * AS_SECOND);
     wait_for(&p, "web", "cpus_used", 0, 2);

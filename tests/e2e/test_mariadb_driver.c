@@ -459,7 +459,7 @@ static void own_queries_cannot_write_or_run_away(void **state)
     expect_query_fault("delete from t", "5s", "SQL syntax");
     expect_query_fault("select 1), 5); delete from t; select ((1", "5s", "SQL syntax");
     expect_query_fault("select spoil()", "5s", "Cannot execute statement in a READ ONLY transaction");
-    expect_query_fault("select count(*) from t a, t b, t c where sleep(20) = 0", "200ms",
+    expect_query_fault("select count(*) from t a, t b, t c where sleep(20) = 0", "1s",
                        "max_statement_time exceeded) (statement_timeout)");
     expect_query_fault("select repeat('x', 400000)", "5s", "it gives 'xxx");
     expect_query_fault("select a from hidden", "5s", "the server refuses us: SELECT command denied");

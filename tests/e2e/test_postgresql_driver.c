@@ -561,7 +561,7 @@ static void own_queries_give_series_and_a_bad_one_blinds_nothing(void **state)
 {
     (void)state;
     struct probe p;
-    probe_mon(&p, "statement_timeout = \"200ms\"; queries = {\n"
+    probe_mon(&p, "statement_timeout = \"5s\"; queries = {\n"
                   "good = \"select 42.5\"; big = \"select 9007199254740991\"; semicolon = \"select 7;\";\n"
                   "typo = \"selekt 1\"; nothing = \"select null\"; none = \"select 1 where false\";\n"
                   "two = \"select generate_series(1,2)\"; wide = \"select 1, 2\"; text = \"select 'x'\";\n"
@@ -600,14 +600,14 @@ static void expect_query_fault(const char *query, const char *timeout, const cha
 static void own_queries_cannot_write_or_run_away(void **state)
 {
     (void)state;
-    expect_query_fault("create table owned (a int)", "2s", "syntax error");
-    expect_query_fault("select spoil()", "2s", "cannot execute INSERT in a read-only transaction");
-    expect_query_fault("select 1; select 2", "2s", "syntax error");
-    expect_query_fault("select pg_sleep(20)", "200ms", "statement timeout (statement_timeout)");
-    expect_query_fault("select repeat('x', 4000000)", "2s", "it gives 'xxx");
-    expect_query_fault("select repeat('x', 1000) from generate_series(1, 4000)", "2s", "more than one row");
-    expect_query_fault("select a from hidden", "2s", "permission denied for table hidden");
-    expect_query_fault("select null", "2s", "query 'q': it gives no row or NULL");
+    expect_query_fault("create table owned (a int)", "5s", "syntax error");
+    expect_query_fault("select spoil()", "5s", "cannot execute INSERT in a read-only transaction");
+    expect_query_fault("select 1; select 2", "5s", "syntax error");
+    expect_query_fault("select pg_sleep(20)", "1s", "statement timeout (statement_timeout)");
+    expect_query_fault("select repeat('x', 4000000)", "5s", "it gives 'xxx");
+    expect_query_fault("select repeat('x', 1000) from generate_series(1, 4000)", "5s", "more than one row");
+    expect_query_fault("select a from hidden", "5s", "permission denied for table hidden");
+    expect_query_fault("select null", "5s", "query 'q': it gives no row or NULL");
 }
 
 /* --- replication ------------------------------------------------------------------------------ */
