@@ -44,13 +44,15 @@ static inline uint16_t free_port(void)
     return 0;
 }
 
+/* What a file names, 0 when it names nobody. */
 static inline pid_t pid_in(const char *path)
 {
     int pid = 0;
     FILE *f = fopen(path, "re");
-    assert_non_null(f);
-    assert_int_equal(fscanf(f, "%d", &pid), 1);
-    fclose(f);
+    if (f && fscanf(f, "%d", &pid) != 1)
+        pid = 0;
+    if (f)
+        fclose(f);
     return pid;
 }
 
@@ -78,6 +80,7 @@ static inline bool stands_still(pid_t pid)
 /* SIGSTOP or SIGKILL, until each of its threads has heard it: on a busy machine one of them may go on answering. */
 static inline void still_process(pid_t pid, int number)
 {
+    assert_true(pid > 1);
     assert_int_equal(kill(pid, number), 0);
     for (int ms = 0; !stands_still(pid); ms += 5) {
         if (ms > 60000)

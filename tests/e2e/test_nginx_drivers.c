@@ -239,11 +239,6 @@ static void force_waits_for_no_session_but_for_the_routing(void **state)
 
 static struct web upgraded; /* its masters are nobody's children: they are ended by their pid files */
 
-static pid_t pid_in(const char *path)
-{
-    return (pid_t)strtol(file_text(path), NULL, 10);
-}
-
 static void end_master(const char *path)
 {
     pid_t pid = pid_in(path);
