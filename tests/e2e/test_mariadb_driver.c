@@ -83,6 +83,8 @@ static void server_start(struct server *s)
     int n = 2, a = 0;
     snprintf(log, sizeof log, "%s/server.log", s->dir);
     snprintf(arg[a++], sizeof *arg, "--datadir=%s/data", s->dir);
+    /* one that starts removes the temporary tables of all others in its directory for them */
+    snprintf(arg[a++], sizeof *arg, "--tmpdir=%s", s->dir);
     snprintf(arg[a++], sizeof *arg, "--socket=%s/db.sock", s->dir);
     snprintf(arg[a++], sizeof *arg, "--pid-file=%s/db.pid", s->dir);
     snprintf(arg[a++], sizeof *arg, "--port=%d", s->port);
@@ -545,6 +547,7 @@ static void servers_make(void)
                                     "--auth-root-authentication-method=normal",
                                     "--skip-test-db",
                                     NULL };
+    setenv("TMPDIR", primary.dir, 1); /* as below */
     run_command("mysql", install);
     snprintf(from, sizeof from, "%s/data", primary.dir);
     const char *const copy[] = { "cp", "-a", from, replica.dir, NULL };

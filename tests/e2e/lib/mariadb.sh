@@ -15,9 +15,10 @@ maria_sql() { # DIR SQL
     mariadb --no-defaults -u root -S "$1/sock" -B -N -e "$2"
 }
 
+# A server that starts removes the temporary tables of all others in its directory for them, so each has its own.
 maria_init() { # DIR
-    mkdir -p "$1" && { [ "$(id -u)" != 0 ] || chown mysql: "$1"; } &&
-        (maria_as mariadb-install-db --no-defaults --datadir="$1/data" --auth-root-authentication-method=normal \
+    mkdir -p "$1/tmp" && { [ "$(id -u)" != 0 ] || chown mysql: "$1" "$1/tmp"; } &&
+        (maria_as env TMPDIR="$1/tmp" mariadb-install-db --no-defaults --datadir="$1/data" --auth-root-authentication-method=normal \
             --skip-test-db) >"$1/install.log" 2>&1
 }
 
@@ -28,7 +29,7 @@ start_mariadb() { # DIR PORT [server option…]
         warn "mariadb-install-db failed: $(tail -n 1 "$dir/install.log")"
         return 1
     fi
-    spawn "$dir/mariadb.log" maria_as mariadbd --no-defaults --datadir="$dir/data" --socket="$dir/sock" \
+    spawn "$dir/mariadb.log" maria_as mariadbd --no-defaults --datadir="$dir/data" --tmpdir="$dir/tmp" --socket="$dir/sock" \
         --pid-file="$dir/pid" --port="$port" --bind-address=127.0.0.1 --innodb-buffer-pool-size=8M \
         --innodb-log-file-size=8M --innodb-flush-log-at-trx-commit=0 --skip-name-resolve "$@" || return 1
     MARIA_PID=$SPAWN_PID
