@@ -10,9 +10,11 @@
 #     hv K virsh's words…                  asks hypervisor K
 #     start_hypervisor K · kill_hypervisor K [SIGNAL]      its libvirtd
 #     machines [K]                         names of our machines on K, or on both, sorted
+#     take_names LINE…                     further lines of this world's /etc/hosts
 #     left_over                            what there is of ours beside running machines: disks, addresses
 #
-# Guests of hypervisor K have addresses 10.90.K.x. The cables are 10.91.K.0/30.
+# Guests of hypervisor K have addresses 10.90.K.x. The cables are 10.91.K.0/30. GUEST_POOL and GUEST_NETWORK name others than
+# `pool` and `guests` to left_over.
 
 GUEST_MEMORY=96MiB
 CONNECT_TIMEOUT=30s # an emulated guest on a busy machine takes its time
@@ -21,6 +23,10 @@ enter_world() { # SCRIPT: what it starts ends with it, in whatever way
     [ -z "${IN_WORLD:-}" ] && [ "$(id -u)" = 0 ] && command -v unshare >/dev/null || return 0
     export IN_WORLD=1
     exec unshare --mount --net --pid --fork --kill-child --mount-proc --propagation private bash "$@"
+}
+
+take_names() { # LINE…
+    { cat /etc/hosts && printf '%s\n' "$@"; } >"$WORK/hosts" && mount --bind "$WORK/hosts" /etc/hosts
 }
 
 need_hypervisors() {
@@ -153,8 +159,8 @@ left_over() { # disks and addresses that no machine has
     local k
     for k in 1 2; do
         comm -23 <({
-            ls "$WORK/hv$k/pool" | sed -nE "s/^autoscale\.$CONTROLLER\.(.*)\.[a-z0-9]+$/\1/p"
-            hv "$k" net-dumpxml guests 2>/dev/null | sed -nE "s/.*<host mac=.* name='([^']*)'.*/\1/p"
+            ls "$WORK/hv$k/${GUEST_POOL:-pool}" | sed -nE "s/^autoscale\.$CONTROLLER\.(.*)\.[a-z0-9]+$/\1/p"
+            hv "$k" net-dumpxml "${GUEST_NETWORK:-guests}" 2>/dev/null | sed -nE "s/.*<host mac=.* name='([^']*)'.*/\1/p"
         } | sort -u) <(machines "$k")
     done
 }

@@ -7,7 +7,8 @@
 #     libvirtd.sh start DIR       until it answers on DIR/run/libvirt-sock; also starts a killed one again
 #     libvirtd.sh guest DIR       DIR/kernel and DIR/initrd: a guest that serves HTTP on port 8080 within seconds
 #     libvirtd.sh base DIR        DIR/pool with base.qcow2, known to the libvirtd there as pool "pool"
-#     libvirtd.sh tls DIR         before start: it listens on 127.0.0.1 too, for who has the certificates in DIR/pki
+#     libvirtd.sh tls DIR [ADDRESS NAME…]   before start: it listens on ADDRESS (127.0.0.1) too, for who has the certificates
+#                                 in DIR/pki; the server's is also of these names
 #     libvirtd.sh missing         says what is not installed, and nothing when all is there
 # DIR/pid is the daemon's. Words on the guest's command line: "deaf" to the power button, "mute": serves nothing, "busy":
 # computes, "scribbling": writes to its disk once a second, "agent": has a guest agent.
@@ -34,16 +35,18 @@ ask() { # DIR virsh's words…
     timeout 10 virsh -q -c "qemu+unix:///system?socket=$1/run/libvirt-sock" "${@:2}"
 }
 
-certificate() { # DIR NAME: signed by the authority there
+certificate() { # DIR NAME SUBJECTS: signed by the authority there
     openssl req -newkey rsa:2048 -nodes -subj "/CN=$2" -keyout "$1/$2key.pem" -out "$1/$2.csr" 2>/dev/null &&
         openssl x509 -req -in "$1/$2.csr" -CA "$1/cacert.pem" -CAkey "$1/cakey.pem" -CAcreateserial -days 2 \
-            -extfile <(echo subjectAltName=IP:127.0.0.1) -out "$1/$2cert.pem" 2>/dev/null
+            -extfile <(echo "subjectAltName=$3") -out "$1/$2cert.pem" 2>/dev/null
 }
 
-tls() { # DIR
-    mkdir -p "$1/pki" &&
-        openssl req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=authority -keyout "$1/pki/cakey.pem" \
-            -out "$1/pki/cacert.pem" 2>/dev/null && certificate "$1/pki" server && certificate "$1/pki" client
+tls() { # DIR [ADDRESS NAME…]
+    local pki=$1/pki subjects=IP:${2:-127.0.0.1} name
+    for name in "${@:3}"; do subjects+=,DNS:$name; done
+    mkdir -p "$pki" && echo "${2:-127.0.0.1}" >"$pki/address" &&
+        openssl req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=authority -keyout "$pki/cakey.pem" \
+            -out "$pki/cacert.pem" 2>/dev/null && certificate "$pki" server "$subjects" && certificate "$pki" client "$subjects"
 }
 
 bind_mounts() { # DIR: once in the caller's mount namespace
@@ -73,7 +76,7 @@ unix_sock_dir = "$dir/run"
 auth_unix_rw = "none"
 CONF
     [ ! -d "$dir/pki" ] || cat >>"$dir/etc/libvirtd.conf" <<CONF
-listen_addr = "127.0.0.1"
+listen_addr = "$(cat "$dir/pki/address")"
 ca_file = "$dir/pki/cacert.pem"
 cert_file = "$dir/pki/servercert.pem"
 key_file = "$dir/pki/serverkey.pem"
@@ -187,7 +190,7 @@ base() { # DIR
 }
 
 case ${1:-} in
-start | guest | base | tls) [ -n "${2:-}" ] && "$1" "$2" ;;
+start | guest | base | tls) [ -n "${2:-}" ] && "$@" ;;
 missing) missing ;;
 *) echo "usage: libvirtd.sh start|guest|base|tls DIR | missing" >&2; exit 64 ;;
 esac
