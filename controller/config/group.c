@@ -254,6 +254,8 @@ static int group_read(struct loader *l, struct cfg_group *g, const config_settin
         rest = config_load_compute(l, g, compute);
     if (rest == AS_OK && balancer && config_setting_is_group(balancer))
         rest = config_load_balancer(l, g, balancer);
+    else if (rest == AS_OK)
+        rest = config_no_balancer(g);
     if (rest == AS_OK && rc == AS_OK)
         check_bounds(l, g, s);
     if (rest == AS_OK)

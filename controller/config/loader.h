@@ -65,6 +65,8 @@ int config_load_sources(struct loader *l, const config_setting_t *sources);
 int config_load_policies(struct loader *l, const config_setting_t *policies);
 int config_load_groups(struct loader *l, const config_setting_t *groups);
 int config_load_compute(struct loader *l, struct cfg_group *g, const config_setting_t *node);
+/* Without the block: what is left of one that was taken away goes by the defaults. */
+int config_no_balancer(struct cfg_group *g);
 int config_load_balancer(struct loader *l, struct cfg_group *g, const config_setting_t *node);
 
 /* Frees what a section owns; accepts half-built ones. */

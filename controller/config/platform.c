@@ -282,6 +282,21 @@ int config_load_balancer(struct loader *l, struct cfg_group *g, const config_set
     return rc == AS_ENOMEM ? rc : AS_OK;
 }
 
+int config_no_balancer(struct cfg_group *g)
+{
+    for (const struct as_option *o = schema_balancer; o->name; o++) {
+        as_time *to = strcmp(o->name, "drain") == 0     ? &g->balancer.drain
+                      : strcmp(o->name, "timeout") == 0 ? &g->balancer.timeout
+                                                        : NULL;
+        struct settings_value v;
+        if (to && settings_default(o, &v) != AS_OK)
+            return AS_ENOMEM;
+        if (to)
+            *to = v.integer;
+    }
+    return AS_OK;
+}
+
 char *config_balancer_text(const struct cfg_balancer *b)
 {
     char *text = NULL;

@@ -440,6 +440,10 @@ static void do_balancer(struct simworld *s, struct op *op, const struct sim_port
 static void carry_out(struct simworld *s, struct op *op)
 {
     const struct sim_port *port = op->port;
+    if (op->deadline <= op->submitted) {
+        op->rc = (enum as_rc)as_fail(&op->err, AS_EAGAIN, "simulated: it has no time");
+        return;
+    }
     bool fails =
         op->kind != OP_POLL && op->kind != OP_CREATE && op->kind != OP_PROBE && unit(s) < s->p.fail_call;
     if (fails || (op->kind == OP_EVICT && s->p.fail_evict > 0 && unit(s) < s->p.fail_evict)) {

@@ -238,6 +238,25 @@ static void G7_a_group_that_moved_while_nothing_ran_leaves_its_old_balancer(void
     kit_end(&k);
 }
 
+/* It has no other: who serves stays in it, and who is scaled in leaves it as ever. */
+static void G5_a_balancer_whose_block_is_gone_is_left_by_those_that_leave(void **state)
+{
+    (void)state;
+    struct kit k = { .load = 50 };
+    kit_start(&k, on_lb1, &(struct sim_params){ .seed = 95, .session_ms = 2000 });
+    kit_run(&k, 10 * AS_SECOND);
+    restart_with(&k, unbalanced);
+    kit_run(&k, 30 * AS_SECOND);
+    assert_int_equal(web(&k)->pools[0].failing_since, 0);
+    assert_int_equal(sim_up(k.sim, "web"), 5);
+    k.load = 20;
+    kit_run(&k, 3 * AS_MINUTE);
+    assert_int_equal(sim_alive(k.sim, "web"), 2);
+    assert_int_equal(sim_seated(k.sim, "lb1"), 2);
+    assert_int_equal(sim_up(k.sim, "web"), 2);
+    kit_end(&k);
+}
+
 /* The group is taken out and put back elsewhere, before and while it leaves. */
 static void a_group_that_comes_back_elsewhere_leaves_its_old_balancer(void **state)
 {
@@ -622,6 +641,7 @@ int main(void)
         cmocka_unit_test(G5_a_balancer_that_is_left_may_hang_for_a_moment),
         cmocka_unit_test(G7_a_balancer_that_is_left_is_cleared_after_a_crash),
         cmocka_unit_test(G7_a_group_that_moved_while_nothing_ran_leaves_its_old_balancer),
+        cmocka_unit_test(G5_a_balancer_whose_block_is_gone_is_left_by_those_that_leave),
         cmocka_unit_test(a_group_that_comes_back_elsewhere_leaves_its_old_balancer),
         cmocka_unit_test(a_balancer_that_was_dead_is_cleared_after_a_restart),
         cmocka_unit_test(a_balancer_that_stays_dead_is_given_up_after_a_day),
