@@ -30,6 +30,8 @@ struct journal_head { /* the newest decision of a group, so that folding is one 
     char group[];
 };
 
+#define HEAD_LISTS 1024 /* ten thousand groups are ten to a list */
+
 struct journal {
     sqlite3 *db;
     char *path;
@@ -37,7 +39,7 @@ struct journal {
     bool in_turn;
     struct as_error failed; /* first failed write of this turn: it cannot be committed any more */
     sqlite3_stmt *statements[STATEMENTS];
-    struct journal_head *heads;
+    struct journal_head *heads[HEAD_LISTS]; /* by the hash of the group's name */
 };
 
 /* The connection's last failure as an error that says what to do; spoils the turn under way. */

@@ -26,7 +26,7 @@ static const char *const texts[STATEMENTS] = {
                       " WHERE id = ?3 AND grp = ?4",
     [NEWEST_DECISION] =
         "SELECT id, outcome FROM decision WHERE grp = ?1 ORDER BY last_wall DESC, id DESC LIMIT 1",
-    [PUT_METRIC] = "INSERT INTO metric(name) VALUES(?1) ON CONFLICT(name) DO NOTHING",
+    [PUT_METRIC] = "INSERT INTO metric(name) VALUES(?1)",
     [PUT_SAMPLE] = "INSERT INTO sample(metric, wall, mean, min, max, count)"
                    " SELECT id, ?2, ?3, ?4, ?5, ?6 FROM metric WHERE name = ?1"
                    " ON CONFLICT DO UPDATE SET mean = ?3, min = ?4, max = ?5, count = ?6",
@@ -276,18 +276,28 @@ int journal_each_scale(struct journal *j, const char *group, int64_t since,
 
 void journal_forget_heads(struct journal *j)
 {
-    while (j->heads) {
-        struct journal_head *h = j->heads;
-        j->heads = h->next;
-        free(h->outcome);
-        free(h);
-    }
+    for (size_t k = 0; k < HEAD_LISTS; k++)
+        while (j->heads[k]) {
+            struct journal_head *h = j->heads[k];
+            j->heads[k] = h->next;
+            free(h->outcome);
+            free(h);
+        }
+}
+
+static struct journal_head **heads_of(struct journal *j, const char *group)
+{
+    uint32_t h = 2166136261u; /* FNV-1a */
+    for (const char *c = group; *c; c++)
+        h = (h ^ (unsigned char)*c) * 16777619u;
+    return &j->heads[h % HEAD_LISTS];
 }
 
 /* The newest decision of the group, from memory or read once; NULL: failed. */
 static struct journal_head *find_head(struct journal *j, const char *group, struct as_error *err)
 {
-    for (struct journal_head *h = j->heads; h; h = h->next) {
+    struct journal_head **heads = heads_of(j, group);
+    for (struct journal_head *h = *heads; h; h = h->next) {
         if (strcmp(h->group, group) == 0)
             return h;
     }
@@ -308,8 +318,8 @@ static struct journal_head *find_head(struct journal *j, const char *group, stru
         h = NULL;
     } else {
         memcpy(h->group, group, size);
-        h->next = j->heads;
-        j->heads = h;
+        h->next = *heads;
+        *heads = h;
     }
     done_with(j, NEWEST_DECISION);
     return h;
@@ -379,14 +389,21 @@ int journal_each_decision(struct journal *j, const char *group, int64_t since, i
 
 /* --- samples ------------------------------------------------------------------------------------- */
 
+/* Changes nothing when the metric has no number yet. */
+static int put_known_sample(struct journal *j, const struct journal_sample *s, struct as_error *err)
+{
+    return write_row(j, err, PUT_SAMPLE, "tidddn", s->metric, s->wall, s->mean, s->min, s->max, s->count);
+}
+
 int journal_put_sample(struct journal *j, const struct journal_sample *s, struct as_error *err)
 {
     if (!isfinite(s->mean) || !isfinite(s->min) || !isfinite(s->max))
         return as_fail(err, AS_EINVAL, "a sample of %s is not a finite number", s->metric);
-    int rc = write_row(j, err, PUT_METRIC, "t", s->metric);
-    if (!rc)
-        rc = write_row(j, err, PUT_SAMPLE, "tidddn", s->metric, s->wall, s->mean, s->min, s->max, s->count);
-    return rc;
+    int rc = put_known_sample(j, s, err);
+    if (rc || sqlite3_changes(j->db) > 0)
+        return rc;
+    rc = write_row(j, err, PUT_METRIC, "t", s->metric); /* the first of its metric */
+    return rc ? rc : put_known_sample(j, s, err);
 }
 
 static int sample_row(const struct reader *r, sqlite3_stmt *s)
