@@ -16,6 +16,7 @@ struct as_series {
     uint32_t capacity, count;
     uint32_t next; /* where the next sample goes */
     as_time max_age;
+    struct sample newest; /* again, beside what every read looks at: the ring is seldom in a cache */
     char name[];
 };
 
@@ -32,6 +33,8 @@ static as_time sample_time(const struct sample *p)
 /* The i-th oldest sample. */
 static const struct sample *sample_at(const struct as_series *s, uint32_t i)
 {
+    if (i + 1 == s->count)
+        return &s->newest;
     uint32_t start = s->next >= s->count ? s->next - s->count : s->next + s->capacity - s->count;
     uint32_t pos = start + i;
     return &s->ring[pos >= s->capacity ? pos - s->capacity : pos];
@@ -70,12 +73,10 @@ void series_push(struct as_series *s, as_time now, double value, bool partial)
 {
     if (!isfinite(value))
         return;
-    if (s->count) {
-        as_time newest = sample_time(sample_at(s, s->count - 1));
-        if (now < newest)
-            now = newest;
-    }
-    s->ring[s->next] = (struct sample){ .stamp = now * 2 + (partial ? 1 : 0), .value = value };
+    if (s->count && now < sample_time(&s->newest))
+        now = sample_time(&s->newest);
+    s->newest = (struct sample){ .stamp = now * 2 + (partial ? 1 : 0), .value = value };
+    s->ring[s->next] = s->newest;
     s->next = s->next + 1 == s->capacity ? 0 : s->next + 1;
     if (s->count < s->capacity)
         s->count++;
