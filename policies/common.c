@@ -99,11 +99,9 @@ void policy_words(struct as_proposal *out, const char *first, ...)
     char *at = out->reason, *end = out->reason + sizeof out->reason - 1;
     va_list ap;
     va_start(ap, first);
-    for (const char *word = first; word && at < end; word = va_arg(ap, const char *)) {
-        size_t n = strnlen(word, (size_t)(end - at));
-        memcpy(at, word, n);
-        at += n;
-    }
+    for (const char *word = first; word; word = va_arg(ap, const char *))
+        while (*word && at < end)
+            *at++ = *word++;
     va_end(ap);
     *at = '\0';
 }
