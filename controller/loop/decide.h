@@ -82,6 +82,7 @@ struct decide_in {
 /* out->proposals is filled by the caller beforehand; everything else is written here. */
 void decide(const struct decide_in *in, struct damper *d, struct decision *out);
 
+enum { DECISION_TEXT = 256 };
 /* What was decided and why, without the measured values: equal texts fold in the journal. */
 void decision_outcome(const struct decision *d, char *buf, size_t size);
 /* One line for people: "3 -> 5: web-load asks for 5 (184 sessions / 40 per instance = 4.6)". */

@@ -93,6 +93,7 @@ struct source {
     size_t binding_count;
     as_time next_poll;
     bool weighs;            /* some group's weights go by its cpu_percent                           */
+    bool failing, partial;  /* as the newest polls of its feeds left it: some is failing, is partial */
     int round_open;         /* feeds of this round that have not answered yet                       */
     bool fresh_round;       /* something came in since the bindings were last merged                */
     bool minutes_wait;      /* some binding has a minute ready to write                             */
@@ -240,9 +241,9 @@ struct group {
     struct backoff unpark;  /* parked ones that do not come back: new ones are made meanwhile       */
     struct backoff refill;  /* parked ones that die: the pool is not filled meanwhile               */
     char blocked[320];      /* why fewer launches than wanted, or ""                                */
-    char outcome[256];      /* of the newest journalled decision                                    */
+    char outcome[DECISION_TEXT]; /* of the newest decision                                          */
     as_time outcome_at;     /* when it was last written                                              */
-    char said[256];         /* what the log was last told                                           */
+    char said[DECISION_TEXT]; /* of the newest that was not as the one before                       */
     uint32_t dry_said;      /* mark of the steps a dry run has last told of; 0 none yet             */
     uint64_t moves, launches, launch_failures, scale_outs, scale_ins, parks, unparks, unpark_failures;
 };
@@ -357,9 +358,10 @@ void group_forget_crashes(struct group *g); /* once a later one has lasted      
 /* observe.c */
 void observe_tick(struct engine *e);
 void observe_group(struct group *g); /* lists and health checks that are due                           */
+void observe_at(struct group *g, as_time when); /* look at the group again then, at the latest         */
+void observe_hasten(struct group *g); /* lists that something waits for are due early; after each step  */
 void observe_polled(struct engine *e, struct op *op);
 void observe_probed(struct group *g, struct op *op);
-bool source_failing(const struct source *s);
 /* True when an endpoint of `s` does not answer, or answers that it cannot tell this series now. */
 bool binding_failing(const struct source *s, const struct binding *b);
 void sources_weigh(struct engine *e); /* notes which of them some group's weights go by             */

@@ -298,21 +298,31 @@ static as_time repeat_phase(const struct group *g)
     return (as_time)(h >> 8) % REPEAT_EVERY;
 }
 
-static void record(struct group *g)
+/* Tells the log, in words that most decisions need not be put into. */
+static void say(struct group *g, bool changed)
 {
-    struct engine *e = g->engine;
-    char outcome[sizeof g->outcome], summary[sizeof g->said];
-    decision_outcome(&g->decision, outcome, sizeof outcome);
+    char summary[DECISION_TEXT];
+    if (!changed && !log_shows(LOG_LEVEL_DEBUG))
+        return;
     decision_summary(&g->decision, summary, sizeof summary);
-    bool changed = strcmp(outcome, g->outcome) != 0;
     bool news =
         changed && strcmp(summary, g->said) != 0; /* a want beyond the bounds may change all the time */
     if (g->decision.desired != g->decision.current ? changed : news)
-        log_info(g->cfg->name, "%s%s", e->world.act ? "" : "[dry run] ", summary);
+        log_info(g->cfg->name, "%s%s", g->engine->world.act ? "" : "[dry run] ", summary);
     else
         log_debug(g->cfg->name, "%s", summary);
-    memcpy(g->outcome, outcome, sizeof outcome);
     memcpy(g->said, summary, sizeof summary);
+}
+
+static void record(struct group *g)
+{
+    struct engine *e = g->engine;
+    char outcome[DECISION_TEXT];
+    decision_outcome(&g->decision, outcome, sizeof outcome);
+    bool changed = strcmp(outcome, g->outcome) != 0;
+    say(g, changed);
+    if (changed)
+        memcpy(g->outcome, outcome, sizeof outcome);
     if (e->world.forgets || (!changed && g->outcome_at && e->now - g->outcome_at < REPEAT_EVERY))
         return;
     bool first = !g->outcome_at;
@@ -338,7 +348,9 @@ static void adopt_decision(struct group *g)
     g->scale_outs += delta > 0;
     g->scale_ins += delta < 0;
     damper_note(&g->damper, e->now, delta);
-    engine_scale_event(e, g->cfg->name, delta, g->said);
+    char summary[DECISION_TEXT];
+    decision_summary(&g->decision, summary, sizeof summary);
+    engine_scale_event(e, g->cfg->name, delta, summary);
 }
 
 void group_decide(struct group *g)

@@ -13,20 +13,12 @@
 
 /* --- sources --------------------------------------------------------------------------------------- */
 
-bool source_failing(const struct source *s)
-{
-    for (size_t k = 0; k < s->feed_count; k++)
-        if (s->feeds[k].failing_since)
-            return true;
-    return false;
-}
-
 bool binding_failing(const struct source *s, const struct binding *b)
 {
-    for (size_t k = 0; k < s->feed_count; k++)
-        if (b->parts[k].left_out)
-            return true;
-    return source_failing(s);
+    bool left_out = false;
+    for (size_t k = 0; s->partial && k < s->feed_count; k++)
+        left_out = left_out || b->parts[k].left_out;
+    return s->failing || left_out;
 }
 
 bool source_idle(const struct source *s)
@@ -102,7 +94,7 @@ static bool merge_parts(const struct source *s, const struct binding *b, as_time
     }
     if (n == 0)
         return false;
-    *partial = source_failing(s);
+    *partial = s->failing;
     *out = b->merge == AS_MERGE_SUM   ? sum
            : b->merge == AS_MERGE_MAX ? most
            : b->merge == AS_MERGE_MIN ? least
@@ -277,6 +269,16 @@ static void feed_state(struct engine *e, struct source *s, struct feed *f, const
     f->err.rc = op->rc;
 }
 
+/* Noted once a poll, for the many inputs that ask at every decision. */
+static void note_feeds(struct source *s)
+{
+    s->failing = s->partial = false;
+    for (size_t k = 0; k < s->feed_count; k++) {
+        s->failing = s->failing || s->feeds[k].failing_since;
+        s->partial = s->partial || s->feeds[k].partial_since;
+    }
+}
+
 void observe_close_rounds(struct engine *e)
 {
     for (struct source *s = e->sources; s; s = s->next)
@@ -295,6 +297,7 @@ void observe_polled(struct engine *e, struct op *op)
     if (s->round_open > 0)
         s->round_open--;
     feed_state(e, s, f, op);
+    note_feeds(s);
     op->submitted = op->measured ? op->measured : e->now;
     if (op->rc == AS_OK)
         take_samples(e, s, f, op);
@@ -316,14 +319,14 @@ static bool in_motion(const struct group *g)
     return false;
 }
 
-static void wake_at(struct group *g, as_time when)
+void observe_at(struct group *g, as_time when)
 {
     if (g->due == 0 || when < g->due)
         g->due = when;
 }
 
 /* The list that settles what became of an unknown create is asked for as soon as it can tell. */
-static void hasten_lists(struct group *g)
+static void hasten_hosts(struct group *g)
 {
     for (const struct instance *i = g->instances; i; i = i->next) {
         if (i->state != INST_UNKNOWN || i->busy || i->host < 0)
@@ -335,16 +338,31 @@ static void hasten_lists(struct group *g)
     }
 }
 
+static void hasten_pools(struct group *g)
+{
+    as_time soon = g->engine->now + POOL_FAST;
+    if (!g->pool_count || !in_motion(g))
+        return;
+    for (size_t k = 0; k < g->pool_count; k++)
+        if (!g->pools[k].failing_since && g->pools[k].next_list > soon)
+            g->pools[k].next_list = soon;
+}
+
+void observe_hasten(struct group *g)
+{
+    hasten_hosts(g);
+    hasten_pools(g);
+}
+
 static void list_hosts(struct group *g)
 {
     struct engine *e = g->engine;
-    hasten_lists(g);
     for (size_t k = 0; k < g->host_count; k++) {
         struct host *h = &g->hosts[k];
         if (h->listing || h->retired)
             continue;
         if (e->now < h->next_list) {
-            wake_at(g, h->next_list);
+            observe_at(g, h->next_list);
             continue;
         }
         struct op *op = engine_op(e, OP_LIST, 5 * AS_SECOND);
@@ -363,15 +381,12 @@ static void list_hosts(struct group *g)
 static void list_pools(struct group *g)
 {
     struct engine *e = g->engine;
-    bool fast = g->pool_count && in_motion(g);
     for (size_t k = 0; k < g->pool_count; k++) {
         struct pool *p = &g->pools[k];
         if (p->listing || p->retired)
             continue;
-        if (fast && !p->failing_since && p->next_list > e->now + POOL_FAST)
-            p->next_list = e->now + POOL_FAST;
         if (e->now < p->next_list) {
-            wake_at(g, p->next_list);
+            observe_at(g, p->next_list);
             continue;
         }
         struct op *op = engine_op(e, OP_MEMBERS, g->cfg->balancer.timeout);
@@ -392,10 +407,10 @@ static void probe_instance(struct group *g, struct instance *i)
     struct engine *e = g->engine;
     bool wanted = i->state == INST_BOOTING || i->state == INST_JOINING || i->state == INST_SERVING;
     if (!wanted || i->probing || i->busy || (i->parked && i->state == INST_BOOTING) || !i->address[0] ||
-        !i->port || g->cfg->health.kind == CFG_HEALTH_RUNNING)
+        !i->port)
         return;
     if (e->now < i->next_probe) {
-        wake_at(g, i->next_probe);
+        observe_at(g, i->next_probe);
         return;
     }
     struct op *op = engine_op(e, OP_PROBE, g->cfg->health.timeout);
@@ -418,7 +433,8 @@ void observe_group(struct group *g)
     g->due = 0;
     list_hosts(g);
     list_pools(g);
-    for (struct instance *i = g->instances; i; i = i->next)
+    bool probes = g->cfg->health.kind != CFG_HEALTH_RUNNING;
+    for (struct instance *i = probes ? g->instances : NULL; i; i = i->next)
         probe_instance(g, i);
 }
 
@@ -434,5 +450,5 @@ void observe_probed(struct group *g, struct op *op)
     if (news)
         g->dirty = true;
     else
-        wake_at(g, i->next_probe); /* one more good check of a good instance changes nothing */
+        observe_at(g, i->next_probe); /* one more good check of a good instance changes nothing */
 }

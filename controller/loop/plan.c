@@ -193,14 +193,13 @@ static void plan_booting(struct planner *p, const struct instance *i)
 
 static void plan_admit(struct planner *p, const struct instance *i, bool also_held_out)
 {
-    if (!i->address[0] || !i->port) /* its host does not know it yet */
-        return;
     for (size_t k = 0; k < p->g->pool_count; k++) {
         const struct membership *m = &i->pools[k];
         bool out = m->state == AS_MEMBER_OUT || m->state == AS_MEMBER_DRAINING;
-        if (p->g->pools[k].leaving)
+        if (p->g->pools[k].leaving || (m->listed && !(out && (also_held_out || m->unsure))))
             continue;
-        if (ready_to_call(p, &p->g->pools[k], m) && (!m->listed || ((also_held_out || m->unsure) && out)))
+        bool known = i->port && i->address[0]; /* to its host */
+        if (known && ready_to_call(p, &p->g->pools[k], m))
             plan_add(p, STEP_ADMIT, i, m->listed ? "it is out of rotation" : "it is no member")->index =
                 (int)k;
     }

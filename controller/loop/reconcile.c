@@ -14,6 +14,27 @@
 #define LOST_AFTER       (5 * AS_SECOND) /* one list that fails is no outage */
 #define GIVEN_UP_AFTER   AS_DAY          /* a balancer that left and does not answer */
 
+/* --- what is news ------------------------------------------------------------------------------------ */
+
+/* Nothing but serving: then a list that shows it as the one before did changes no plan. While anything else goes
+ * on, every list is worth one. */
+static bool all_serve(const struct group *g)
+{
+    for (const struct instance *i = g->instances; i; i = i->next)
+        if (i->state != INST_SERVING || i->busy)
+            return false;
+    return true;
+}
+
+/* The group is planned anew for this list, or only looked at again when the next one is due. */
+static void end_list(struct group *g, bool news, as_time next_list)
+{
+    if (news || !all_serve(g))
+        g->dirty = true;
+    else
+        observe_at(g, next_list);
+}
+
 /* --- endpoints that fail and answer again ----------------------------------------------------------- */
 
 struct endpoint { /* a host or a balancer */
@@ -23,6 +44,7 @@ struct endpoint { /* a host or a balancer */
     struct said *said;
 };
 
+/* One that fails is news at every list. */
 static bool endpoint_ok(struct group *g, const struct endpoint *p, const struct op *op)
 {
     struct engine *e = g->engine;
@@ -45,21 +67,24 @@ static bool endpoint_ok(struct group *g, const struct endpoint *p, const struct 
         *p->failing_since = e->now;
     *p->err = op->err;
     p->err->rc = op->rc;
+    g->dirty = true;
     return false;
 }
 
 /* --- hosts ------------------------------------------------------------------------------------------ */
 
-static void take_listed(struct instance *i, const struct as_instance *seen)
+/* Returns true when it is not what the one before showed of it. */
+static bool take_listed(struct instance *i, const struct as_instance *seen)
 {
+    bool parked = seen->state == AS_RUN_PARKED, news = i->absent || i->parked != parked;
     i->listed = true;
     i->absent = false;
-    i->parked = seen->state == AS_RUN_PARKED;
+    i->parked = parked;
     if (seen->address[0] && seen->port && (strcmp(i->address, seen->address) != 0 || i->port != seen->port)) {
         snprintf(i->address, sizeof i->address, "%s", seen->address);
         i->port = seen->port;
         i->passes = i->misses = 0;
-        i->dirty = true;
+        i->dirty = news = true;
         group_rows_changed(i->group);
     }
     if (i->state == INST_UNKNOWN && seen->state == AS_RUN_RUNNING) {
@@ -71,9 +96,10 @@ static void take_listed(struct instance *i, const struct as_instance *seen)
         instance_move(i, INST_FAILED, "found on %s, but it does not run: %s", i->host_name, seen->detail);
     } else if (i->state != INST_DESTROYING &&
                (seen->state == AS_RUN_STOPPED || seen->state == AS_RUN_CREATED)) {
-        i->died = true;
+        i->died = news = true;
         snprintf(i->health, sizeof i->health, "%s", seen->detail[0] ? seen->detail : "it does not run");
     }
+    return news;
 }
 
 /* It has our mark, but no instance: made by a create that was given up, or the journal was lost. */
@@ -112,13 +138,13 @@ void reconcile_hosts(struct group *g, struct op *op)
     struct host *h = &g->hosts[op->index];
     h->listing = false;
     h->tries++;
-    g->dirty = true;
     bool failed = h->failing_since || h->listed_at == 0;
     const struct endpoint it = { "host", h->name, &h->failing_since, &h->err, &h->said };
     if (h->retired || !endpoint_ok(g, &it, op))
         return;
     if (failed)
         h->answers_since = g->engine->now;
+    bool news = failed || h->room != op->instances.room;
     h->listed_at = op->submitted;
     h->room = op->instances.room;
     for (struct instance *i = g->instances; i; i = i->next)
@@ -127,16 +153,18 @@ void reconcile_hosts(struct group *g, struct op *op)
     for (size_t k = 0; k < op->instances.count; k++) {
         const struct as_instance *seen = &op->instances.items[k];
         struct instance *i = instance_find(g, seen->id);
+        news = news || !i || i->host < 0;
         if (i && i->host < 0)
             i->host = op->index;
         if (!i)
             take_stranger(g, op->index, seen, op->submitted);
         else if (i->host == op->index && judged_by(i, op))
-            take_listed(i, seen);
+            news = take_listed(i, seen) || news;
     }
     for (struct instance *i = g->instances; i; i = i->next)
         if (i->host == op->index && judged_by(i, op) && !i->listed && i->state != INST_UNKNOWN)
-            i->absent = true;
+            i->absent = news = true;
+    end_list(g, news, h->next_list);
 }
 
 /* --- balancers -------------------------------------------------------------------------------------- */
@@ -193,27 +221,36 @@ static void veil(struct membership *m, const struct group *g)
     m->veiled_until = g->engine->now + g->cfg->balancer.drain;
 }
 
-static void take_members(struct group *g, const struct op *op)
+/* Returns true when it is more than other sessions of members that serve. */
+static bool take_members(struct group *g, const struct op *op)
 {
     size_t hint = 0;
+    bool news = false;
     for (struct instance *i = g->instances; i; i = i->next) {
         struct membership *m = &i->pools[op->index];
-        if (m->busy || m->changed_at > op->submitted)
+        if (m->busy || m->changed_at > op->submitted) {
+            news = true;
             continue;
+        }
         const struct as_member *seen = find_member(&op->members, &hint, i->id);
         if (!seen && m->listed_at == 0 && (i->state == INST_SERVING || i->state == INST_DRAINING))
             veil(m, g); /* lost while we were away */
+        int weight = seen ? seen->weight : 0;
+        enum as_member_state state = seen ? seen->state : AS_MEMBER_OUT;
+        news = news || m->listed_at == 0 || m->listed_at < m->changed_at || m->listed != (seen != NULL) ||
+               m->state != state || m->weight != weight || m->weigh > 0;
         m->listed_at = op->submitted;
         m->listed = seen != NULL;
-        m->state = seen ? seen->state : AS_MEMBER_OUT;
+        m->state = state;
         m->held = seen ? seen->held : 0;
-        m->weight = seen ? seen->weight : 0;
+        m->weight = weight;
         if (seen && seen->served != m->served)
             m->worked_at = op->submitted;
         m->served = seen ? seen->served : 0;
         m->response_ms = seen ? seen->response_ms : 0;
         m->response_over = seen ? seen->response_over : 0;
     }
+    return news;
 }
 
 /* Returns how many are left behind by instances that are gone. */
@@ -310,9 +347,9 @@ void reconcile_pool(struct group *g, struct op *op)
     struct pool *p = &g->pools[op->index];
     p->listing = false;
     p->tries++;
-    g->dirty = true;
     if (p->retired)
         return;
+    bool news = p->failing_since || p->listed_at == 0 || p->leaving || g->cfg->balancer.weigh;
     p->refused = op->rc == AS_EINVAL || op->rc == AS_EAUTH || op->rc == AS_EUNSUP;
     bool was_lost = p->failing_since && g->engine->now - p->failing_since >= LOST_AFTER;
     const struct endpoint it = { "balancer", p->name, &p->failing_since, &p->err, &p->said };
@@ -326,14 +363,15 @@ void reconcile_pool(struct group *g, struct op *op)
         p->answers_since = g->engine->now;
     p->listed_at = op->submitted;
     note_epoch(g, p, op->members.epoch);
-    take_members(g, op);
+    news = take_members(g, op) || news;
     int orphans = find_strangers(g, op);
     if (p->leaving) {
         let_go(g, p, op, orphans);
-        return;
+    } else {
+        weigh_pool(g, op->index);
+        weigh_note(g, op->index);
     }
-    weigh_pool(g, op->index);
-    weigh_note(g, op->index);
+    end_list(g, news, p->next_list);
 }
 
 /* --- doubt ------------------------------------------------------------------------------------------ */

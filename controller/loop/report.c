@@ -8,19 +8,22 @@
 
 #include "report.h"
 
+#define TEXT_USUAL 8192 /* bytes of a decision: it grows when they do not do */
+
+/* Names are literals: they are not copied. */
 static void put_num(cJSON *o, const char *name, double v)
 {
-    cJSON_AddNumberToObject(o, name, v);
+    cJSON_AddItemToObjectCS(o, name, cJSON_CreateNumber(v));
 }
 
 static void put_str(cJSON *o, const char *name, const char *v)
 {
-    cJSON_AddStringToObject(o, name, v);
+    cJSON_AddItemToObjectCS(o, name, cJSON_CreateString(v));
 }
 
 static void put_bool(cJSON *o, const char *name, bool v)
 {
-    cJSON_AddBoolToObject(o, name, v);
+    cJSON_AddItemToObjectCS(o, name, cJSON_CreateBool(v));
 }
 
 void report_put_time(cJSON *o, const char *name, int64_t wall)
@@ -140,6 +143,14 @@ static void put_shadows(cJSON *o, const struct group *g)
     put_num(o, "missed_minutes", g->missed_s / 60);
 }
 
+static void put_summary(cJSON *o, const struct group *g)
+{
+    char text[DECISION_TEXT] = "";
+    if (g->decision.at)
+        decision_summary(&g->decision, text, sizeof text);
+    put_str(o, "summary", text);
+}
+
 cJSON *report_decision(const struct group *g)
 {
     const struct decision *d = &g->decision;
@@ -163,7 +174,7 @@ cJSON *report_decision(const struct group *g)
     put_str(o, "binding", d->binding);
     put_bool(o, "blind", d->blind);
     put_bool(o, "acted", g->engine->world.act && d->desired != d->current);
-    put_str(o, "summary", g->said);
+    put_summary(o, g);
     if (d->next_change)
         put_num(o, "next_change_ms", (double)(d->next_change - d->at));
     cJSON *list = cJSON_AddArrayToObject(o, "proposals");
@@ -179,7 +190,7 @@ cJSON *report_decision(const struct group *g)
 char *report_decision_text(const struct group *g)
 {
     cJSON *o = report_decision(g);
-    char *text = cJSON_PrintUnformatted(o);
+    char *text = cJSON_PrintBuffered(o, TEXT_USUAL, false);
     cJSON_Delete(o);
     return text;
 }
@@ -370,7 +381,7 @@ static cJSON *group_json(const struct engine *e, const struct group *g)
     put_str(o, "pause", g->cfg->pause);
     put_str(o, "binding", g->decision.binding);
     put_bool(o, "blind", g->decision.blind);
-    put_str(o, "summary", g->said);
+    put_summary(o, g);
     if (g->decision.at)
         put_num(o, "decided_s", (double)(e->now - g->decision.at) / 1000.0);
     put_launch_state(o, g);

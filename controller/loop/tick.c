@@ -139,7 +139,7 @@ static void take(struct engine *e, struct op *op)
         op_free(op);
         return;
     }
-    if (op->kind != OP_PROBE)
+    if (op->kind >= OP_FIRST_WRITE) /* what was read may be no news */
         g->dirty = true;
     switch (op->kind) {
     case OP_LIST: reconcile_hosts(g, op); break;
@@ -191,6 +191,14 @@ static void begin_tick(struct engine *e)
         decide_later(e, g);
 }
 
+static bool any_round_open(const struct engine *e)
+{
+    for (const struct source *s = e->sources; s; s = s->next)
+        if (s->round_open > 0)
+            return true;
+    return false;
+}
+
 /* Groups without a source to wait for decide at once. */
 static bool waits_for_poll(const struct group *g)
 {
@@ -230,14 +238,16 @@ static void step_group(struct engine *e, struct group *g)
             break;
         act_on_plan(g, &plan);
     }
-    memcpy(g->blocked, plan.blocked, sizeof g->blocked);
+    if (*plan.blocked || *g->blocked)
+        memcpy(g->blocked, plan.blocked, sizeof g->blocked);
+    observe_hasten(g);
     observe_group(g);
     g->plan_due = plan.due;
 }
 
-static void turn_group(struct engine *e, struct group *g)
+static void turn_group(struct engine *e, struct group *g, bool polling)
 {
-    if (g->decide_at && (e->now >= g->decide_at || !waits_for_poll(g))) {
+    if (g->decide_at && (e->now >= g->decide_at || !polling || !waits_for_poll(g))) {
         group_decide(g);
         if (!e->world.act && g->decided)
             dry_say(g);
@@ -317,10 +327,11 @@ void engine_turn(struct engine *e, as_time now, int64_t wall)
     if (e->decide_by && now >= e->decide_by)
         observe_close_rounds(e);
     e->decide_by = 0;
+    bool polling = any_round_open(e); /* most often not, and then no group need look at what it reads */
     for (struct group *g = e->groups; g; g = g->next) {
         if (g->retired)
             continue;
-        turn_group(e, g);
+        turn_group(e, g, polling);
         if (g->decide_at && (!e->decide_by || g->decide_at < e->decide_by))
             e->decide_by = g->decide_at;
     }

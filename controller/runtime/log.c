@@ -39,6 +39,11 @@ void log_set_level(enum log_level level)
     threshold = level;
 }
 
+bool log_shows(enum log_level level)
+{
+    return level <= threshold;
+}
+
 int log_parse_level(const char *name, enum log_level *out)
 {
     for (size_t i = 0; i < sizeof levels / sizeof *levels; i++) {
@@ -143,7 +148,7 @@ static void write_line(const char *line, size_t len)
 
 static void put(enum log_level level, const char *component, const char *fmt, va_list ap)
 {
-    if (level > threshold)
+    if (!log_shows(level))
         return;
     int saved = errno;
     char text[TEXT_MAX];

@@ -307,6 +307,8 @@ static void do_poll(struct simworld *s, struct op *op)
         double v = 0;
         if (s->metric && s->metric(s->arg, b->metric, s->now, &v))
             as_samples_add(&op->samples, b->object, b->name, v, 1, NULL);
+        else if (s->p.tells_gaps)
+            snprintf(op->err.msg, sizeof op->err.msg, "simulated: no %.100s", b->metric);
     }
     agree(op);
 }

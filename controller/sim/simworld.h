@@ -25,6 +25,7 @@ struct sim_params {
     double unknown_switch;    /* share of parks and unparks without an answer: half of them happened     */
     bool accepts_parked;      /* health checks of a parked one pass: the kernel answers for it          */
     double fail_poll;         /* share of polls that fail                                               */
+    bool tells_gaps;          /* a poll that leaves a series out says so                                */
     double fail_call;         /* share of other calls that fail with AS_EAGAIN                          */
     double fail_evict;        /* share of evictions that fail so                                        */
     double death_per_hour;    /* of a running instance                                                  */
