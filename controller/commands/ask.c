@@ -133,7 +133,7 @@ const char *ask_name(const char *name, char buf[ASK_NAME])
     return buf;
 }
 
-struct journal *ask_journal(const struct ask *a)
+struct journal *ask_journal(struct ask *a)
 {
     struct cfg *c = NULL;
     struct cfg_problems problems = { 0 };
@@ -152,6 +152,7 @@ struct journal *ask_journal(const struct ask *a)
                 strerror(errno));
     else if (journal_open(c->state, c->name, JOURNAL_READ, &j, &err) != AS_OK)
         fprintf(stderr, "autoscale %s: %s\n", a->command, err.msg);
+    a->interval = c ? c->interval : 0;
     config_free(c);
     return j;
 }

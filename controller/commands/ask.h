@@ -21,6 +21,7 @@ struct ask {
     /* options some commands take; NULL or 0 when not given */
     const char *since, *at, *group, *metric;
     int limit;
+    int64_t interval; /* of the decisions in the journal that was opened; ms */
 };
 
 /* Parses argv. -1: go on; otherwise the exit status. */
@@ -37,7 +38,7 @@ cJSON *ask_daemon(struct ask *a, const char *method, const char *path, bool *pri
 const char *ask_name(const char *name, char buf[ASK_NAME]);
 /* The configuration's journal, to be read: without a daemon, or for what is too much to ask it for. NULL with the
  * reason printed. */
-struct journal *ask_journal(const struct ask *a);
+struct journal *ask_journal(struct ask *a);
 
 /* "10m", "2h" (ago), "2026-11-27T20:00:00Z" or "2026-11-27 20:00" (local) as wall ms; -1, and said why. */
 int64_t ask_time(const struct ask *a, const char *text);

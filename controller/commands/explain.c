@@ -23,11 +23,11 @@ static const char usage[] =
     "Exit status: 0, 1 no such group or decision, or the daemon cannot be asked.\n";
 
 /* No daemon: what it decided last, or then, from the journal. */
-static cJSON *read_journal(const struct ask *a, int64_t at)
+static cJSON *read_journal(struct ask *a, int64_t at)
 {
     struct as_error err = { 0 };
     struct journal *j = ask_journal(a);
-    cJSON *d = j ? history_decision(j, a->operand, at, &err) : NULL;
+    cJSON *d = j ? history_decision(j, a->operand, at, a->interval, &err) : NULL;
     if (j && !d)
         fprintf(stderr, "autoscale explain: %s\n", err.msg);
     else if (d)

@@ -44,7 +44,7 @@ static void print_events(const struct ask *a, const cJSON *h)
 }
 
 /* No daemon: the journal itself. */
-static cJSON *read_journal(const struct ask *a, int64_t since)
+static cJSON *read_journal(struct ask *a, int64_t since)
 {
     struct as_error err = { 0 };
     struct journal *j = ask_journal(a);
@@ -76,7 +76,7 @@ static int say_metric(void *arg, const char *name)
 }
 
 /* Months of minutes: from the journal itself, whether a daemon writes to it or not. */
-static int print_samples(const struct ask *a, int64_t since)
+static int print_samples(struct ask *a, int64_t since)
 {
     struct as_error err = { 0 };
     struct journal *j = ask_journal(a);

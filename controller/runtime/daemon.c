@@ -164,7 +164,8 @@ static void answer_explain(struct daemon *d, const struct api_request *rq, struc
         no_such_group(d, name ? name : "", reply);
         return;
     }
-    cJSON *o = at ? history_decision(d->journal, name, at, &err) : report_decision(g);
+    cJSON *o =
+        at ? history_decision(d->journal, name, at, d->engine->cfg->interval, &err) : report_decision(g);
     if (!o) {
         reply_error(reply, 404, err.msg);
         return;

@@ -69,12 +69,14 @@ static int pick_decision(void *arg, const struct journal_decision *d)
     return 1;
 }
 
-cJSON *history_decision(struct journal *j, const char *group, int64_t at_wall, struct as_error *err)
+cJSON *history_decision(struct journal *j, const char *group, int64_t at_wall, as_time interval,
+                        struct as_error *err)
 {
     struct pick p = { at_wall, NULL };
-    int rc = at_wall == 0 ? journal_each_decision(j, group, 0, INT64_MAX, 1, pick_newest, &p, err)
-                          : journal_each_decision(j, group, at_wall - DECISION_SLACK, at_wall, 1,
-                                                  pick_decision, &p, err);
+    as_time slack = DECISION_SLACK + 2 * interval;
+    int rc = at_wall == 0
+                 ? journal_each_decision(j, group, 0, INT64_MAX, 1, pick_newest, &p, err)
+                 : journal_each_decision(j, group, at_wall - slack, at_wall, 1, pick_decision, &p, err);
     if (rc == AS_OK && !p.found)
         as_fail(err, AS_ENOENT, "no decision of group '%s' is recorded%s", group,
                 at_wall ? " for that time: `autoscale history` shows when it ran" : "");

@@ -1,5 +1,6 @@
 /* What a policy that learns is shown of the past: recorded samples of plain series and of formulas, after a restart and
  * in a plan, which reads them where they are and writes nothing. */
+#include "../../controller/runtime/history.h"
 #include "../../controller/runtime/offline.h"
 #include "simkit.h"
 
@@ -200,6 +201,27 @@ static void a_plan_knows_how_long_launches_took(void **state)
     kit_end(&k);
 }
 
+/* Decisions may be an hour apart: between two of them the first is in force. */
+static void a_rare_decision_is_in_force_until_the_next(void **state)
+{
+    (void)state;
+    struct kit k;
+    struct as_error err = { 0 };
+    start(&k, "controller = { interval = \"20m\"; };\n"
+              "sources = { m = { driver = \"sim\"; }; };\n"
+              "groups = { web = { min = 1; max = 4; compute = { driver = \"sim\"; hosts = [ \"a\" ]; };\n"
+              "  policies = [ \"p\" ]; }; };\n"
+              "policies = { p = { type = \"forgetter\"; metric = \"m.load\"; }; };\n");
+    kit_run(&k, 115 * AS_MINUTE);
+    cJSON *d =
+        history_decision(k.journal, "web", sim_wall(k.sim) - 5 * AS_MINUTE, k.engine->cfg->interval, &err);
+    assert_non_null(d);
+    cJSON_Delete(d);
+    assert_null(
+        history_decision(k.journal, "web", sim_wall(k.sim) + 3 * AS_HOUR, k.engine->cfg->interval, &err));
+    kit_end(&k);
+}
+
 /* Pruned every hour: what is left is from the last hour, and from the hour since it was last pruned. */
 static void what_is_older_than_the_retention_is_deleted(void **state)
 {
@@ -220,6 +242,7 @@ int main(void)
         cmocka_unit_test(a_plan_is_shown_the_past_too),
         cmocka_unit_test(a_shadow_is_shown_the_past_too),
         cmocka_unit_test(a_plan_knows_how_long_launches_took),
+        cmocka_unit_test(a_rare_decision_is_in_force_until_the_next),
         cmocka_unit_test(what_is_older_than_the_retention_is_deleted),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
