@@ -80,8 +80,10 @@ static void on_turn(void *arg)
     bool late = as_clock_monotonic() - p->began > LOOK_MOST;
     if (!late && !p->seen_ticks && !told(p))
         return;
-    if (!p->seen_ticks)
+    if (!p->seen_ticks) {
         p->seen_ticks = p->engine->ticks;
+        engine_release(p->engine); /* the next tick is due now, however long the interval */
+    }
     if (late || decided(p))
         uv_stop(&p->loop);
 }

@@ -117,6 +117,10 @@ answers zero_behind_a_balancer_is_warned_of 0 'warning: .*min = 0 behind a balan
 # --- no daemon --------------------------------------------------------------------------------------------
 answers status_without_a_daemon 1 'status: no autoscale is running on .*start it with' status -c "$work/good.conf"
 answers explain_without_daemon_and_journal 1 'explain: no daemon answers, and the journal .* cannot be reached' explain web -c "$work/good.conf"
+sed 's/interval = "100ms"/interval = "1h"/' "$work/good.conf" >"$work/rare.conf"
+began=$SECONDS
+answers a_plan_with_a_rare_interval 2 'create +a new instance' plan -c "$work/rare.conf"
+verdict a_plan_does_not_wait_for_the_interval "$((SECONDS - began)) s" [ $((SECONDS - began)) -lt 12 ] # it gives up after 15
 timeout -s INT 60 "$program" run --dry-run -c "$work/good.conf" >"$work/dry.log" 2>&1 &
 daemon=$!
 waits grep -q 'would create a new instance' "$work/dry.log"
