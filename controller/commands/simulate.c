@@ -54,7 +54,7 @@ static const char usage[] =
     "  -c, --config FILE        the group of a configuration, with its own policies; -g, --group GROUP names "
     "it\n"
     "      --sweep OPTION=A,B,… tries values of an option of --policy\n"
-    "      --min N --max N      bounds (default 1 and 1.5 times the peak's need)\n"
+    "      --min N --max N      bounds (default 1 and 1.5 times the peak's need; with -c the group's)\n"
     "      --interval TIME      of the control loop (default 5s)\n"
     " how it is judged\n"
     "      --price K            instance-hours a missed minute is worth (default 1)\n"
@@ -101,6 +101,7 @@ enum {
 struct arguments {
     struct contest c;
     const char *journal, *sweep;
+    const char *of_group; /* an option that was given: with -c the group says it itself */
     char *specs[CONTESTANTS_MAX];
     size_t spec_count;
     double units, from_s, for_s, boots[1000];
@@ -200,7 +201,7 @@ static int take_world(struct arguments *a, int opt, char *v)
     case OPT_LOAD: return take_load(p, v);
     case OPT_UNITS: return take_number("units", v, 0, 1000, &a->units);
     case OPT_CAPACITY: return take_number("capacity", v, 1e-6, 1e9, &p->tier.capacity);
-    case OPT_BELIEVED: return take_number("believed", v, 0.01, 100, &p->believed);
+    case OPT_BELIEVED: a->of_group = "believed"; return take_number("believed", v, 0.01, 100, &p->believed);
     case OPT_WORKERS: return take_int("workers", v, 1, 1000, &p->tier.workers);
     case OPT_MODEL: return take_model(p, v);
     case OPT_SLO: return take_seconds("slo", v, &p->tier.slo_s);
@@ -223,9 +224,9 @@ static int take_rest(struct arguments *a, int opt, char *v)
     case OPT_POLICY:
     case OPT_COMPARE: return take_specs(a, v);
     case OPT_SWEEP: a->sweep = v; return 0;
-    case OPT_MIN: return take_int("min", v, 0, 1000, &a->c.min);
-    case OPT_MAX: return take_int("max", v, 1, 1000, &a->c.max);
-    case OPT_INTERVAL: return take_seconds("interval", v, &a->c.interval_s);
+    case OPT_MIN: a->of_group = "min"; return take_int("min", v, 0, 1000, &a->c.min);
+    case OPT_MAX: a->of_group = "max"; return take_int("max", v, 1, 1000, &a->c.max);
+    case OPT_INTERVAL: a->of_group = "interval"; return take_seconds("interval", v, &a->c.interval_s);
     case OPT_PRICE: return take_number("price", v, 0, 1e9, &a->c.price);
     case OPT_SEED:
         if (take_number("seed", v, 0, 9e15, &seed))
@@ -591,6 +592,9 @@ int command_simulate(int argc, char **argv)
         return usage_wrong("simulate", "name a trace with --trace");
     if (!a.c.config == !a.spec_count)
         return usage_wrong("simulate", "name what decides: --policy, --compare or -c, one of them");
+    if (a.c.config && a.of_group)
+        return usage_wrong("simulate", "--%s: with -c the configuration says it; change it there, in a copy",
+                           a.of_group);
     log_set_sink(NULL, NULL);
     log_set_level(LOG_LEVEL_ERROR);
     if (unfold_sweep(&a))

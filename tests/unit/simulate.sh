@@ -104,6 +104,8 @@ check a_forecast_that_advises_changes_nothing [ "$(shop advice instance_hours)$(
 fourth_day() { number 1 pain --trace "$work/shop.csv" --from 3d --boot 600s --policy auto "$@"; }
 check the_past_before_the_part_is_known_as_from_a_journal less "$(fourth_day)" "$(fourth_day --cold)"
 check no_database_is_no_zero says 1 'db.connections_free needs a simulated database: say --db' -c "$work/a.conf"
+check bounds_of_a_configuration_are_its_own says 1 '--max: with -c the configuration says it' -c "$work/a.conf" -g web --max 3
+check what_it_is_told_is_its_own says 1 '--believed: with -c the configuration says it' -c "$work/a.conf" -g web --believed 1.2
 check no_such_group says 1 "has no group 'api'" -c "$work/a.conf" -g api
 check no_such_type says 1 "there is no policy type 'nosuch'" --policy nosuch
 check no_such_option says 1 "policy type 'target' has no option 'nope'" --policy target:nope=1
