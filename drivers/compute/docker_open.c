@@ -76,12 +76,26 @@ static bool is_address(const char *text, bool *any)
     return ok;
 }
 
+/* Docker tells where a port is published in its own spelling of the address, by which it is found again. */
+static bool is_plain_spelling(const char *text)
+{
+    unsigned char b[16];
+    char plain[INET6_ADDRSTRLEN];
+    int family = strchr(text, ':') ? AF_INET6 : AF_INET;
+    return inet_pton(family, text, b) == 1 && inet_ntop(family, b, plain, sizeof plain) &&
+           strcmp(plain, text) == 0;
+}
+
 static int check_addresses(const struct docker *d, const struct as_settings *s, struct as_error *err)
 {
     const struct docker_shape *sh = &d->shape;
     bool any = false, ignored;
     if (sh->publish && !is_address(sh->publish, &any))
         return as_settings_fail(s, "publish", err, "'%s' is no IPv4 or IPv6 address", sh->publish);
+    if (sh->publish && !is_plain_spelling(sh->publish))
+        return as_settings_fail(s, "publish", err,
+                                "'%s' must be in its shortest spelling, in lower case, as 2001:db8::1",
+                                sh->publish);
     if (sh->advertise && !is_address(sh->advertise, &ignored))
         return as_settings_fail(s, "advertise", err, "'%s' is no IPv4 or IPv6 address", sh->advertise);
     if (sh->advertise && !sh->publish)

@@ -541,6 +541,9 @@ static void contradictions_in_the_settings_are_refused_with_the_option(void **st
         { "publish=\"0.0.0.0\";", "publish: " },
         { "publish=\"localhost\";", "publish: " },
         { "publish=\"::\";", "publish: " },
+        { "publish=\"fd00:0::1\";", "publish: " }, /* Docker would call it fd00::1 */
+        { "publish=\"FD00::1\";", "publish: " },
+        { "publish=\"fd00::1\";", NULL },
         { "advertise=\"10.0.0.1\";", "advertise: " },
         { "network=\"host\";", "network: " },
         { "network=\"a/b\";", "network: " },
