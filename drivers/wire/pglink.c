@@ -10,6 +10,7 @@
 #include <sys/ioctl.h>
 
 #include "autoscale/settings.h"
+#include "endpoint.h"
 #include "pglink.h"
 
 #define HOST_MAX     256
@@ -134,24 +135,10 @@ const char *pglink_sqlstate(const char *message, char state[6])
     return NULL;
 }
 
-/* The first line, printable, fit for one sentence. */
-static const char *line_of(const char *text, char *buf, size_t size)
-{
-    size_t n = 0;
-    while (text && *text && *text != '\n' && n + 1 < size) {
-        unsigned char c = (unsigned char)*text++;
-        buf[n++] = c < 0x20 || c == 0x7f ? ' ' : (char)c;
-    }
-    while (n > 0 && (buf[n - 1] == ' ' || buf[n - 1] == '.'))
-        n--;
-    buf[n] = '\0';
-    return buf;
-}
-
 static int fail_state(struct as_error *err, const char *state, const char *text, enum as_rc otherwise)
 {
     char line[180];
-    line_of(text, line, sizeof line);
+    endpoint_line(text, line, sizeof line);
     if (strcmp(state, "53300") == 0)
         return as_fail(err, AS_EAGAIN, "too many clients, the server has no connection slot left for us: %s",
                        line);
@@ -189,7 +176,7 @@ static int fail_connect(struct pglink *l, struct as_error *err)
     else if (PQconnectionNeedsPassword(l->conn))
         rc = as_fail(err, AS_EAUTH, "the server asks for a password and there is none: set password_file");
     else
-        rc = as_fail(err, AS_EAGAIN, "%s", line_of(all, line, sizeof line));
+        rc = as_fail(err, AS_EAGAIN, "%s", endpoint_line(all, line, sizeof line));
     link_drop(l);
     return rc;
 }
@@ -197,8 +184,8 @@ static int fail_connect(struct pglink *l, struct as_error *err)
 static int fail_lost(struct pglink *l, struct as_error *err)
 {
     char line[180];
-    int rc =
-        as_fail(err, AS_EAGAIN, "connection lost: %s", line_of(PQerrorMessage(l->conn), line, sizeof line));
+    int rc = as_fail(err, AS_EAGAIN, "connection lost: %s",
+                     endpoint_line(PQerrorMessage(l->conn), line, sizeof line));
     link_drop(l);
     return rc;
 }
