@@ -247,8 +247,9 @@ int libvirt_open(void *self, const struct as_settings *s, const struct as_owner 
     *d = (struct libvirt){ .uri = endpoint, .settings = s, .owner = *owner };
     virlink_init(&d->link, endpoint);
     pthread_mutex_init(&d->address_lock, NULL);
-    if (!virlink_uri_ok(endpoint))
-        return as_settings_fail(s, "hosts", err, "'%s' is no libvirt URI such as qemu:///system", endpoint);
+    const char *fault = virlink_uri_fault(endpoint);
+    if (fault)
+        return as_settings_fail(s, "hosts", err, "'%.80s' %s", endpoint, fault);
     int rc = libvirt_check_addresses(d, err);
     if (rc == AS_OK)
         rc = check_texts(s, err);

@@ -257,9 +257,9 @@ static int source_open(void *self, const struct as_settings *settings, const cha
     s->settings = settings;
     s->uri = endpoint;
     virlink_init(&s->link, endpoint);
-    if (!virlink_uri_ok(endpoint))
-        return as_settings_fail(settings, "hosts", err, "'%.80s' is no libvirt URI like qemu:///system",
-                                endpoint);
+    const char *fault = virlink_uri_fault(endpoint);
+    if (fault)
+        return as_settings_fail(settings, "hosts", err, "'%.80s' %s", endpoint, fault);
     return choose_stats(s, err);
 }
 

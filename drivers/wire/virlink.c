@@ -1,6 +1,7 @@
 /* One lock for all links: it is held for moments, never during a call that leaves this process. The attempts
  * own themselves: a link that gives one up forgets it, and it closes what it may still get. */
 #include "virlink.h"
+#include "virssh.h"
 
 #include <errno.h>
 #include <pthread.h>
@@ -20,22 +21,29 @@ struct virlink_attempt {
     as_time begun;
     bool done, forgotten; /* forgotten: nobody waits for it any more */
     virConnectPtr conn;
+    struct virssh *ssh; /* NULL: libvirt starts none */
     struct as_error err;
 };
 
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static pthread_cond_t ended = PTHREAD_COND_INITIALIZER;
 
-bool virlink_uri_ok(const char *uri)
+const char *virlink_uri_fault(const char *uri)
 {
     size_t scheme = strspn(uri, "abcdefghijklmnopqrstuvwxyz0123456789+");
+    bool ok = scheme > 0 && strncmp(uri + scheme, "://", 3) == 0 && strlen(uri) > scheme + 3;
     for (const char *c = uri; *c; c++)
-        if ((unsigned char)*c <= ' ' || *c == 0x7f)
-            return false;
-    return scheme > 0 && strncmp(uri + scheme, "://", 3) == 0 && strlen(uri) > scheme + 3;
+        ok = ok && (unsigned char)*c > ' ' && *c != 0x7f;
+    return ok ? virssh_fault(uri) : "is no libvirt URI such as qemu:///system";
 }
 
 /* --- an attempt ----------------------------------------------------------------------------------------- */
+
+static void close_connection(virConnectPtr conn)
+{
+    vir.ConnectClose(conn);
+    virssh_closed(conn);
+}
 
 static void free_attempt(struct virlink_attempt *a)
 {
@@ -48,6 +56,8 @@ static void connect_refused(struct virlink_attempt *a)
     const virError *e = vir.GetLastError();
     int code = e ? e->code : VIR_ERR_OK, number = e ? e->int1 : 0;
     virlib_refused(a->uri, false, "connecting", &a->err);
+    if (virssh_is(a->uri) && virssh_refused(a->uri, &a->err))
+        return;
     switch (code) {
     case VIR_ERR_AUTH_FAILED:
     case VIR_ERR_AUTH_CANCELLED:
@@ -62,13 +72,16 @@ static void connect_refused(struct virlink_attempt *a)
 static void *run_attempt(void *data)
 {
     struct virlink_attempt *a = data;
+    virssh_starts(a->ssh);
     virConnectPtr conn = vir.ConnectOpen(a->uri);
+    virssh_ended(a->ssh, conn);
     if (!conn)
         connect_refused(a);
     else
         vir.ConnectSetKeepAlive(conn, KEEPALIVE_INTERVAL, KEEPALIVE_COUNT); /* not every driver can */
     pthread_mutex_lock(&lock);
     bool forgotten = a->forgotten;
+    a->ssh = NULL;
     a->conn = conn;
     a->done = true;
     pthread_cond_broadcast(&ended);
@@ -76,7 +89,7 @@ static void *run_attempt(void *data)
     if (!forgotten)
         return NULL;
     if (conn)
-        vir.ConnectClose(conn);
+        close_connection(conn);
     free_attempt(a);
     return NULL;
 }
@@ -103,12 +116,14 @@ static bool run_detached(void *(*run)(void *), void *data)
 static int begin_attempt(struct virlink *l, struct as_error *err)
 {
     struct virlink_attempt *a = calloc(1, sizeof *a);
-    if (!a || !(a->uri = strdup(l->uri))) {
+    if (!a || !(a->uri = virssh_quiet(l->uri))) {
         free(a);
         return as_fail(err, AS_ENOMEM, "out of memory for connecting to %.60s", l->uri);
     }
     a->begun = as_clock_monotonic();
+    a->ssh = virssh_is(l->uri) ? virssh_new() : NULL;
     if (!run_detached(run_attempt, a)) {
+        virssh_ended(a->ssh, NULL);
         free_attempt(a);
         return as_fail(err, AS_EAGAIN, "no thread can be started for connecting to %.60s", l->uri);
     }
@@ -128,7 +143,7 @@ static void *run_closing(void *data)
 {
     struct closing *c = data;
     for (int i = 0; i < c->count; i++)
-        vir.ConnectClose(c->conn[i]); /* asks the daemon */
+        close_connection(c->conn[i]); /* asks the daemon */
     pthread_mutex_lock(&lock);
     bool forgotten = c->forgotten;
     c->done = true;
@@ -183,14 +198,14 @@ static int end_attempt(struct virlink *l, struct as_error *err)
     l->attempt = NULL;
     l->given_up = 0;
     if (a->conn && !keep(l, a->conn))
-        vir.ConnectClose(a->conn);
+        close_connection(a->conn);
     int rc = a->conn ? AS_OK : as_fail(err, a->err.rc, "%s", a->err.msg);
     free_attempt(a);
     return rc;
 }
 
-/* Called with the lock. It keeps its thread until libvirt lets it go: that is why a host that hangs for days must
- * not be tried anew every minute. */
+/* Called with the lock. It keeps its thread until libvirt lets it go, at once where that waits for an ssh that we can
+ * end: that is why a host that hangs for days must not be tried anew every minute. */
 static void forget_attempt(struct virlink *l)
 {
     if (l->attempt && l->attempt->done) {
@@ -198,6 +213,7 @@ static void forget_attempt(struct virlink *l)
         end_attempt(l, &unused);
     } else if (l->attempt) {
         l->attempt->forgotten = true;
+        virssh_stop(l->attempt->ssh);
         l->attempt = NULL;
     }
 }
@@ -225,7 +241,8 @@ static int connect_by(struct virlink *l, as_time deadline, struct as_error *err)
         else if (l->attempt->done)
             rc = end_attempt(l, err);
         else if (pthread_cond_clockwait(&ended, &lock, CLOCK_MONOTONIC, &until) != 0)
-            rc = as_fail(err, AS_EAGAIN, "%.60s does not answer: look whether its libvirtd hangs", l->uri);
+            rc = as_fail(err, AS_EAGAIN, "%.60s does not answer: look whether its %s hangs", l->uri,
+                         virssh_is(l->uri) ? "sshd or libvirtd" : "libvirtd");
         if (rc != AS_OK)
             return rc;
     }
@@ -245,7 +262,7 @@ void virlink_fini(struct virlink *l)
     if (l->idle_count > 0 && close_beside(l))
         l->idle_count = 0;
     while (l->idle_count > 0)
-        vir.ConnectClose(l->idle[--l->idle_count]);
+        close_connection(l->idle[--l->idle_count]);
 }
 
 /* Called with the lock. Those that were lost meanwhile; returns how many, for the caller to close without it. */
@@ -278,7 +295,7 @@ int virlink_get(struct virlink *l, as_time deadline, virConnectPtr *out, struct 
         *out = l->idle[--l->idle_count];
     pthread_mutex_unlock(&lock);
     while (n > 0)
-        vir.ConnectClose(dead[--n]);
+        close_connection(dead[--n]);
     return rc;
 }
 
@@ -290,5 +307,5 @@ void virlink_put(struct virlink *l, virConnectPtr conn)
     pthread_cond_broadcast(&ended); /* somebody may wait for an attempt */
     pthread_mutex_unlock(&lock);
     if (!kept)
-        vir.ConnectClose(conn);
+        close_connection(conn);
 }

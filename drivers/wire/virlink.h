@@ -21,8 +21,8 @@ struct virlink {
     int given_up;                   /* attempts that never ended, one after the other                  */
 };
 
-/* Is this a libvirt URI, as far as can be said without libvirt? */
-bool virlink_uri_ok(const char *uri);
+/* What is wrong with a libvirt URI, to be read behind it; NULL: nothing that can be told without libvirt. */
+const char *virlink_uri_fault(const char *uri);
 
 void virlink_init(struct virlink *l, const char *uri);
 void virlink_fini(struct virlink *l); /* also of a zeroed one; waits neither for an attempt nor for a daemon that hangs */

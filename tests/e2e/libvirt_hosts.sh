@@ -124,7 +124,7 @@ gone_again() { # PREFIX: a machine of this name was there and is not any more
 kept_with_its_traces() {
     local id
     id=$(sed -nE "s/.*instance (kept-[0-9a-f]{8}): .*FAILED.*/\1/p" "$LOG" | head -n 1)
-    [ -n "$id" ] && [ "$(disks_of kept)" = 1 ] && grep -q 'guest serves' "$WORK/serial/$id.log"
+    [ -n "$id" ] && [ "$(disks_of kept)" = 1 ] && grep -q 'Linux version' "$WORK/serial/$id.log"
 }
 
 disks_of() { # GROUP
@@ -136,7 +136,7 @@ what_cannot_work_is_said_and_harms_nobody() {
     for k in 1 2; do small_pool "$k" || return; done
     before=$(machines)
     write_conf count=1 "groups=$(lone_group missing '' s,pool/base,pool/none,) $(lone_group tight '' 's,pool = "pool",pool = "small",') \
-        $(lone_group mute mute '') $(lone_group kept mute 's,driver =,keep_failed = "1h"; driver =,')"
+        $(lone_group mute mute '') $(lone_group kept mute 's,driver =,keep_failed = "1h"; driver =,; s, quiet mute, mute,')"
     start_autoscale || return
     check a_missing_base_image_is_named wait_for 60 "the log" log_has "base image 'pool/none.qcow2' is in no storage pool"
     check a_full_pool_is_named wait_for 60 "the log" log_has "storage pool 'small' on .* is full"

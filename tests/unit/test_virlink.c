@@ -17,6 +17,7 @@
 #include <unistd.h>
 
 #include "../../drivers/wire/virlink.h"
+#include "../../drivers/wire/virssh.h"
 
 static char dir[] = "/tmp/as-virlink-XXXXXX", uri[128], path[64];
 
@@ -151,14 +152,89 @@ static void what_cannot_work_is_told_from_what_may_heal(void **state)
 static void addresses_of_hypervisors_are_judged_offline(void **state)
 {
     (void)state;
-    assert_true(virlink_uri_ok("qemu:///system"));
-    assert_true(virlink_uri_ok("qemu+unix:///system?socket=/run/other/libvirt-sock"));
-    assert_true(virlink_uri_ok("qemu+tls://hv1.example.org/system?pkipath=/etc/pki"));
-    assert_true(virlink_uri_ok("qemu+ssh://root@hv1:2222/system?no_tty=1"));
-    assert_false(virlink_uri_ok("/run/libvirt/libvirt-sock"));
-    assert_false(virlink_uri_ok("qemu://"));
-    assert_false(virlink_uri_ok("://x"));
-    assert_false(virlink_uri_ok("qemu:///sys tem"));
+    assert_null(virlink_uri_fault("qemu:///system"));
+    assert_null(virlink_uri_fault("qemu+unix:///system?socket=/run/other/libvirt-sock"));
+    assert_null(virlink_uri_fault("qemu+tls://hv1.example.org/system?pkipath=/etc/pki"));
+    assert_null(virlink_uri_fault("qemu+ssh://root@hv1:2222/system?no_tty=1"));
+    assert_non_null(virlink_uri_fault("/run/libvirt/libvirt-sock"));
+    assert_non_null(virlink_uri_fault("qemu://"));
+    assert_non_null(virlink_uri_fault("://x"));
+    assert_non_null(virlink_uri_fault("qemu:///sys tem"));
+}
+
+static void ssh_is_never_let_ask_and_given_nothing_it_would_ignore(void **state)
+{
+    (void)state;
+    static const char *const quiet[][2] = {
+        { "qemu+ssh://hv1/system", "qemu+ssh://hv1/system?no_tty=1" },
+        { "qemu+ssh://hv1/system?keyfile=/k", "qemu+ssh://hv1/system?keyfile=/k&no_tty=1" },
+        { "qemu+ssh://hv1/system?no_tty=1&keyfile=/k", "qemu+ssh://hv1/system?no_tty=1&keyfile=/k" },
+        { "qemu+tls://hv1/system", "qemu+tls://hv1/system" },
+    };
+    for (size_t i = 0; i < sizeof quiet / sizeof *quiet; i++) {
+        char *text = virssh_quiet(quiet[i][0]);
+        assert_string_equal(text, quiet[i][1]);
+        free(text);
+    }
+    assert_non_null(strstr(virlink_uri_fault("qemu+ssh://hv1/system?no_tty=0"), "leave no_tty out"));
+    assert_non_null(
+        strstr(virlink_uri_fault("qemu+ssh://hv1/system?keyfile=/k&known_hosts=/h"), "ssh_config"));
+    assert_null(virlink_uri_fault("qemu+libssh2://hv1/system?keyfile=/k&known_hosts=/h"));
+    assert_null(virlink_uri_fault("qemu+ssh://hv1/system?command=/x/known_hosts=1"));
+}
+
+static virError last;
+
+static virErrorPtr last_error(void)
+{
+    return &last;
+}
+
+/* What libvirt 9.0 makes of what ssh writes. */
+static void the_words_of_ssh_are_told_without_those_around_them(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *message;
+        enum as_rc rc;
+        const char *said;
+    } cases[] = {
+        { "Cannot recv data: root@h: Permission denied (publickey).: Connection reset by peer", AS_EAUTH,
+          "(ssh: root@h: Permission denied (publickey).): look at keyfile" },
+        { "Cannot recv data: Warning: Identity file /k not accessible: No such file.\r\nroot@h: Permission "
+          "denied "
+          "(publickey).\r\n: Connection reset by peer",
+          AS_EAUTH, "(ssh: root@h: Permission denied (publickey).)" },
+        { "Cannot recv data: Host key verification failed.: Connection reset by peer", AS_EAUTH,
+          "known_hosts of the user" },
+        { "Cannot recv data: @@@@@@@@@\r\n@ WARNING: REMOTE HOST IDENTIFICATION HAS CHANGED! @\r\nHost key "
+          "verification "
+          "failed.: Connection reset by peer",
+          AS_EAUTH, "is not the one in ssh's known_hosts" },
+        { "Cannot recv data: ssh: connect to host h port 22: Connection refused: Connection reset by peer",
+          AS_EAGAIN, ": ssh: connect to host h port 22: Connection refused" },
+        { "End of file while reading data: sh: 1: nc: not found: Input/output error", AS_EAGAIN,
+          ": ssh: sh: 1: nc: not found" },
+        { "End of file while reading data: : Input/output error", AS_EAGAIN, "hung up without a word" },
+        { "End of file while reading data: Input/output error", AS_EAGAIN, "hung up without a word" },
+    };
+    struct as_error err;
+    assert_int_equal(virlib_load(&err), AS_OK);
+    __typeof__(vir.GetLastError) before = vir.GetLastError;
+    vir.GetLastError = last_error;
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        char *message = strdup(cases[i].message);
+        last = (virError){ .code = VIR_ERR_SYSTEM_ERROR, .message = message };
+        assert_true(virssh_refused("qemu+ssh://h/system", &err));
+        assert_int_equal(err.rc, cases[i].rc);
+        if (!strstr(err.msg, cases[i].said))
+            fail_msg("no '%s' in '%s'", cases[i].said, err.msg);
+        assert_null(strpbrk(err.msg, "\r\n"));
+        free(message);
+    }
+    last.message = NULL;
+    assert_false(virssh_refused("qemu+ssh://h/system", &err));
+    vir.GetLastError = before;
 }
 
 static int setup(void **state)
@@ -197,6 +273,8 @@ int main(int argc, char **argv)
         cmocka_unit_test(a_daemon_that_dies_while_it_is_asked_is_asked_again),
         cmocka_unit_test(what_cannot_work_is_told_from_what_may_heal),
         cmocka_unit_test(addresses_of_hypervisors_are_judged_offline),
+        cmocka_unit_test(ssh_is_never_let_ask_and_given_nothing_it_would_ignore),
+        cmocka_unit_test(the_words_of_ssh_are_told_without_those_around_them),
     };
     return cmocka_run_group_tests(tests, setup, teardown);
 }
