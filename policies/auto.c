@@ -10,14 +10,17 @@
 #include "auto_errors.h"
 #include "auto_experts.h"
 #include "common.h"
+#include "season_feed.h"
 
 #define TICK_LEAST    AS_SECOND
 #define CLEAR_BACKLOG 20.0 /* seconds in which a backlog shall be gone                                */
 #define PRICE_OUT     30.0 /* a minute of one unit is 1/60 of the price's hour; one that is asked for is paid */
 #define PRICE_IN      60.0 /*   for longer than the minute that it is for. One that is kept can go at any tick */
 #define LEARN_FROM    (12 * AS_HOUR) /* how much of the recorded past the errors are learnt from            */
-#define FAILS_MOST    0.25 /* a platform where most launches fail is not mended by asking for more */
-#define HELD_MOST     EXPERTS_RING
+#define KEEP_LEAD                                                                                            \
+    0.75 /* a lead that shrinks less than to this is kept by the season: each change is learnt anew */
+#define FAILS_MOST 0.25 /* a platform where most launches fail is not mended by asking for more */
+#define HELD_MOST  EXPERTS_RING
 
 enum { INPUT_LOAD, INPUT_SERVED, INPUT_QUEUE };
 
@@ -33,6 +36,7 @@ struct autopilot {
     as_time hold, day;
     bool advise;
     struct experts experts;
+    struct season_feed feed; /* of the days and weeks, by the minute: the model of `forecast` */
     struct errors point, path;
     struct minutes past;
     as_time interval, started, tick; /* tick: length; 0 before the first look */
@@ -100,6 +104,7 @@ static void auto_fini(void *state)
 {
     struct autopilot *a = state;
     experts_fini(&a->experts);
+    season_feed_fini(&a->feed);
     free(a->ins);
     free(a->past.walls);
     free(a->past.means);
@@ -118,7 +123,9 @@ static int auto_init(void *state, const struct as_settings *s, struct as_error *
     a->day = as_settings_ms(s, "day");
     a->advise = strcmp(as_settings_str(s, "mode"), "advise") == 0;
     a->ins = calloc(HELD_MOST, sizeof *a->ins);
-    if (!a->ins || experts_init(&a->experts, err) != AS_OK) {
+    struct season_rules rules = { .day = a->day, .quantile = 0.5 };
+    if (season_feed_init(&a->feed, &rules, "UTC", err) != AS_OK || !a->ins ||
+        experts_init(&a->experts, err) != AS_OK) {
         auto_fini(a);
         return as_fail(err, AS_ENOMEM, "out of memory");
     }
@@ -213,6 +220,7 @@ static void auto_learn(void *state, size_t input, const int64_t *walls, const do
     struct autopilot *a = state;
     if (input != INPUT_LOAD || count == 0 || a->past.walls)
         return;
+    season_feed_learn(&a->feed, walls, means, count);
     size_t most = 7 * 24 * 60 + 60, skip = count > most ? count - most : 0;
     a->past.walls = malloc((count - skip) * sizeof *walls);
     a->past.means = malloc((count - skip) * sizeof *means);
@@ -285,6 +293,21 @@ static int64_t held_ticks(const struct autopilot *a)
     return n < 1 ? 1 : n > HELD_MOST ? HELD_MOST : n;
 }
 
+/* What the season model says of the moment at which the lead is over, between the middles of its bins; NAN: nothing. */
+static double expected(struct autopilot *a, const struct as_view *view)
+{
+    struct season *s = &a->feed.season;
+    double ahead = (double)(a->lead * a->tick);
+    double at = ((double)view->now_wall + ahead) / (double)s->bin - 0.5, part = at - floor(at);
+    int64_t bins = (int64_t)ceil(ahead / (double)s->bin) + 2;
+    if (bins > s->lead || (double)bins < KEEP_LEAD * (double)s->lead)
+        season_lead(s, bins);
+    const struct season_said *x = season_for(s, (int64_t)at), *y = season_for(s, (int64_t)at + 1);
+    if (!x || !y || x->share <= 0 || y->share <= 0)
+        return NAN;
+    return (x->season + part * (y->season - x->season)) / a->capacity.per_instance;
+}
+
 static void tick(struct autopilot *a, const struct look *l, const struct as_view *view)
 {
     int64_t gap = (view->now - a->started + a->tick / 2) / a->tick - a->ticks; /* ticks that nobody saw */
@@ -297,6 +320,8 @@ static void tick(struct autopilot *a, const struct look *l, const struct as_view
     double x = capacity_offered(&a->capacity, a->tick, l, view);
     push(a, l->whole ? x : fmax(x, held), l->whole);
     a->lead = lead_of(a, view, l->age);
+    season_feed_tick(&a->feed, view, l->whole ? x * a->capacity.per_instance : NAN);
+    a->experts.expected = expected(a, view);
     a->said = *say(a, a->lead);
     a->out = choose(a, view, &a->said, true);
     a->ins[a->ticks % HELD_MOST] = choose(a, view, &a->said, false);

@@ -9,6 +9,10 @@
 #define LOSS_HALF_LIFE (30 * AS_MINUTE)
 #define LOSS_LEAST     1e-6
 #define RATIO_MOST     2.0
+#define TRIAL_LIFE                                                                                           \
+    (12 * AS_HOUR)         /* half-life of the comparison of the mix with and without the season      */
+#define TRIAL_LEAST   0.2  /* weight that it must rest on before it is believed                       */
+#define TRIAL_CLEARLY 0.95 /* errors that must be so much smaller before the season has a say         */
 
 int experts_init(struct experts *e, struct as_error *err)
 {
@@ -38,6 +42,8 @@ void experts_clock(struct experts *e, as_time tick, as_time day)
     e->count = e->buckets = 0;
     e->per_bucket = tick < EXPERTS_BUCKET ? EXPERTS_BUCKET / tick : 1;
     e->total = e->judged = 0;
+    e->expected = NAN;
+    e->trial = (struct trial){ 0 };
     for (int k = 0; k <= EXPERTS_LEAD_MOST; k++)
         e->said[k].due = -1;
     memset(e->loss, 0, sizeof e->loss);
@@ -180,12 +186,31 @@ struct said *experts_say(struct experts *e, int64_t lead)
     for (int k = 0; k <= EXPERT_LTREND; k++)
         s->has[k] = true;
     say_seasons(e, s, lead);
-    s->mix = mix(e, s, EXPERT_COUNT);
+    s->has[EXPERT_SEASON] = isfinite(e->expected);
+    s->f[EXPERT_SEASON] = s->has[EXPERT_SEASON] ? e->expected : s->f[EXPERT_LAST];
+    s->without = mix(e, s, EXPERT_SEASON);
+    s->with = mix(e, s, EXPERT_COUNT);
+    s->mix = e->trial.passed ? s->with : s->without;
     s->base = fmax(s->mix, s->f[EXPERT_LAST]);
     return s;
 }
 
 /* --- a tick ---------------------------------------------------------------------------------------------------------- */
+
+/* A season that seemed better for an hour often is not: it has a say only after it was clearly better for long, and
+ * none any more as soon as it is not. */
+static void judge_season(struct experts *e, const struct said *s, double x)
+{
+    struct trial *t = &e->trial;
+    double share = experts_share(e->tick, TRIAL_LIFE);
+    if (!s->has[EXPERT_SEASON])
+        return;
+    t->judged += share * (1 - t->judged);
+    t->with += share / t->judged * (fabs(x - s->with) - t->with);
+    t->without += share / t->judged * (fabs(x - s->without) - t->without);
+    if (t->judged >= TRIAL_LEAST)
+        t->passed = t->with < (t->passed ? 1 : TRIAL_CLEARLY) * t->without;
+}
 
 static void judge(struct experts *e, const struct said *s, double x)
 {
@@ -194,6 +219,7 @@ static void judge(struct experts *e, const struct said *s, double x)
     double step = share / e->judged;
     for (int k = 0; k < EXPERT_COUNT; k++)
         e->loss[k] += step * (fabs(x - s->f[k]) - e->loss[k]);
+    judge_season(e, s, x);
 }
 
 const struct said *experts_push(struct experts *e, double x, bool seen)

@@ -12,15 +12,21 @@
 #define EXPERTS_SEASON 30720   /* buckets kept: seven days of 20 s, and two hours                       */
 
 enum expert { EXPERT_LAST, EXPERT_M1, EXPERT_M5, EXPERT_M15, EXPERT_TREND, EXPERT_LTREND, EXPERT_DAY, EXPERT_WEEK, EXPERT_DAY3,
-              EXPERT_COUNT };
+              EXPERT_SEASON, EXPERT_COUNT };
 
 struct said {                  /* one tick's forecasts for the tick `due`                               */
     int64_t made, due;
     double f[EXPERT_COUNT];
     bool has[EXPERT_COUNT];    /* it had the history it needs; else f is that of EXPERT_LAST            */
-    double mix;                /* weighted by loss^-8                                                   */
+    double with, without;      /* weighted by loss^-8: all that speak, and all but the season           */
+    double mix;                /* the one of them that counts                                           */
     double base;               /* of the way there: max(mix, last)                                      */
     double scale_point, scale_path; /* of the errors, as the caller knew them                           */
+};
+
+struct trial {                 /* of the season: rolling means of |error| of the mix with and without it  */
+    double with, without, judged;
+    bool passed;
 };
 
 struct experts {
@@ -30,6 +36,8 @@ struct experts {
     double *season;            /* ring: the load of all ticks up to the end of a bucket                 */
     int64_t per_bucket, buckets; /* ticks of a bucket; buckets that are complete                        */
     double total;
+    double expected;           /* the season's forecast for what is said next; NAN: it cannot say. The caller's */
+    struct trial trial;
     bool seen;                 /* the present tick was measured, not held over a gap                    */
     struct said *said;         /* ring by due tick                                                      */
     double loss[EXPERT_COUNT], judged; /* rolling means of |error|, and the weight of what they rest on  */

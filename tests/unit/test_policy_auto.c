@@ -234,6 +234,43 @@ static void season_knows_yesterday(void **unused)
     experts_fini(&e);
 }
 
+/* A load that only the season sees coming; after two days it sees what never comes. */
+static void season_has_a_say_after_it_was_clearly_better_for_long(void **unused)
+{
+    (void)unused;
+    struct experts e = fresh(AS_MINUTE);
+    int passed = 0, wrong_from = 48 * 60;
+    for (int minute = 0; minute < wrong_from + 6 * 60; minute++) {
+        experts_push(&e, minute * 7919 / 60 % 10, true);
+        e.expected = (minute + 10) * 7919 / 60 % 10 + (minute < wrong_from ? 0 : 20);
+        const struct said *s = experts_say(&e, 10);
+        NEAR(s->mix, e.trial.passed ? s->with : s->without, 0);
+        if (e.trial.passed && !passed)
+            passed = minute;
+        if (minute == wrong_from - 1)
+            NEAR(s->mix, e.expected, 0.01);
+        if (minute > wrong_from + 3 * 60) /* its own weight is gone long before the trial is lost */
+            NEAR(s->mix, s->without, 0.5);
+    }
+    if (passed < 3 * 60 || passed > 24 * 60)
+        fail_msg("trusted after %d minutes", passed);
+    experts_fini(&e);
+}
+
+static void season_that_cannot_say_has_no_say(void **unused)
+{
+    (void)unused;
+    struct experts e = fresh(AS_MINUTE);
+    for (int k = 0; k < 2000; k++) {
+        experts_push(&e, k % 60, true);
+        const struct said *s = experts_say(&e, 10);
+        assert_false(s->has[EXPERT_SEASON]);
+        NEAR(s->with, s->without, 1e-12);
+    }
+    assert_false(e.trial.passed);
+    experts_fini(&e);
+}
+
 /* --- the whole ---------------------------------------------------------------------------------------------------- */
 
 #define TEXT "metric = \"lb.web.load\"; per_instance = 100.0; "
@@ -463,6 +500,8 @@ int main(void)
         cmocka_unit_test(mix_weighs_by_loss_to_the_eighth),
         cmocka_unit_test(nobody_is_judged_by_what_was_not_measured),
         cmocka_unit_test(season_knows_yesterday),
+        cmocka_unit_test(season_has_a_say_after_it_was_clearly_better_for_long),
+        cmocka_unit_test(season_that_cannot_say_has_no_say),
         cmocka_unit_test(steady_load_needs_little_spare),
         cmocka_unit_test(parked_instances_shorten_the_look_ahead_when_they_suffice),
         cmocka_unit_test(more_load_never_wants_fewer),
