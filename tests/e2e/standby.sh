@@ -160,10 +160,11 @@ processes_come_back() {
     write_process_end
 }
 
-write_process_end() { # nobody is left of them
-    local pid
-    for pid in $(sed -nE 's/.*"pid":([0-9]+).*/\1/p' "$WORK"/instances/*.json); do
-        kill -KILL -- "-$pid" 2>/dev/null
+write_process_end() { # nobody is left of them; a number that is another's by now is left alone
+    local file pid
+    for file in "$WORK"/instances/*.json; do
+        pid=$(sed -nE 's/.*"pid":([0-9]+).*/\1/p' "$file")
+        [ "$(pid_started "$pid")" = "$(sed -nE 's/.*"start":([0-9]+).*/\1/p' "$file")" ] && kill -KILL -- "-$pid"
     done
     rm -rf "$WORK/instances"
 }
