@@ -300,6 +300,8 @@ static void give_up(struct group *g, struct pool *p)
 {
     char span[32];
     as_time_text(g->engine->now - p->failing_since, span, sizeof span);
+    for (struct instance *i = g->instances; i; i = i->next)
+        i->pools[p - g->pools] = (struct membership){ 0 };
     retire_pool(g, p);
     log_warning(g->cfg->name,
                 "balancer %s left the configuration and has not answered for %s: given up; if it ever comes "

@@ -398,6 +398,8 @@ static void a_balancer_that_stays_dead_is_given_up_after_a_day(void **state)
     assert_false(web(&k)->pools[0].retired);
     sim_run(k.sim, sim_now(k.sim) + 2 * AS_HOUR, NULL, NULL);
     assert_true(web(&k)->pools[0].retired);
+    for (const struct instance *i = web(&k)->instances; i; i = i->next)
+        assert_false(i->pools[0].listed); /* nor are sessions of then counted for ever */
     char *row = remembered(&k);
     assert_null(strstr(row, "lb1"));
     free(row);
