@@ -59,6 +59,7 @@ enum cfg_park { CFG_PARK_NONE, CFG_PARK_SUSPEND, CFG_PARK_SAVE };
 struct cfg_compute {
     const struct as_compute_driver *driver;
     struct as_settings *settings;
+    struct as_settings *common; /* the options that every driver has */
     const char **endpoints; /* at least one */
     size_t endpoint_count;
     int launches;           /* parallel launches per host, default 4 */
@@ -150,6 +151,9 @@ struct cfg_place config_place(const struct as_settings *s, const char *option);
 /* The metric "source[.object].series" split into source and the rest. False when malformed. Pure syntax. */
 bool config_metric_split(const char *metric, char source[AS_NAME_MAX], char object[AS_NAME_MAX],
                          char series[AS_NAME_MAX]);
+
+/* Is the host one of the group's lost_hosts? */
+bool config_host_lost(const struct cfg_group *g, const char *host);
 
 const char *config_park_name(enum cfg_park park);
 

@@ -182,6 +182,14 @@ static void diff_health(struct differ *d, const char *group, const struct cfg_he
     diff_int(d, where, "fall", a->fall, b->fall);
 }
 
+static void diff_lost(struct differ *d, const char *where, const struct as_settings *a,
+                      const struct as_settings *b)
+{
+    int i = settings_index(a, "lost_hosts");
+    if (!settings_value_equal(&a->options[i], &a->values[i], &b->values[i]))
+        diff_value(d, where, &a->options[i], &a->values[i], &b->values[i]);
+}
+
 static void diff_compute(struct differ *d, const char *group, const struct cfg_compute *a,
                          const struct cfg_compute *b)
 {
@@ -193,6 +201,7 @@ static void diff_compute(struct differ *d, const char *group, const struct cfg_c
     diff_ms(d, where, "keep_failed", a->keep_failed, b->keep_failed);
     diff_text(d, where, "park", config_park_name(a->park), config_park_name(b->park));
     diff_int(d, where, "standby", a->standby, b->standby);
+    diff_lost(d, where, a->common, b->common);
     if (a->driver == b->driver)
         diff_settings(d, where, a->settings, b->settings);
     else

@@ -11,6 +11,7 @@
 void config_group_fini(struct cfg_group *g)
 {
     as_settings_free(g->compute.settings);
+    as_settings_free(g->compute.common);
     as_settings_free(g->balancer.settings);
     free(g->compute.endpoints);
     free(g->balancer.endpoints);
@@ -220,6 +221,8 @@ static int make_canon(struct cfg_group *g)
     canon_rate(out, "scale_out", &g->out);
     canon_rate(out, "scale_in", &g->in);
     fprintf(out, "compute\n%s", g->canon_compute ? g->canon_compute : "");
+    for (size_t i = 0; g->compute.common && i < as_settings_count(g->compute.common, "lost_hosts"); i++)
+        fprintf(out, "lost = %s\n", as_settings_item(g->compute.common, "lost_hosts", i));
     if (g->canon_balancer)
         fprintf(out, "balancer\n%s", g->canon_balancer);
     for (size_t i = 0; i < g->policy_count; i++)

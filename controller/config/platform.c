@@ -149,6 +149,27 @@ static int compute_finish(struct loader *l, struct cfg_group *g, const char *whe
     return rc ? rc : compute_try(l, g, where);
 }
 
+bool config_host_lost(const struct cfg_group *g, const char *host)
+{
+    const struct as_settings *s = g->compute.common;
+    for (size_t i = 0; s && i < as_settings_count(s, "lost_hosts"); i++)
+        if (strcmp(as_settings_item(s, "lost_hosts", i), host) == 0)
+            return true;
+    return false;
+}
+
+static void check_lost(struct loader *l, const struct cfg_group *g, const char *where)
+{
+    const struct cfg_compute *c = &g->compute;
+    int line = settings_line(c->common, "lost_hosts");
+    for (size_t i = 0; i < c->endpoint_count; i++)
+        if (config_host_lost(g, c->endpoints[i]))
+            problems_error(
+                l->problems, settings_file(c->common, line), line,
+                "%slost_hosts: \"%.100s\" is named in %s too: it is either gone for good or in use", where,
+                c->endpoints[i], c->driver->endpoints ? c->driver->endpoints : "use");
+}
+
 int config_load_compute(struct loader *l, struct cfg_group *g, const config_setting_t *node)
 {
     char where[WHERE_MAX];
@@ -161,6 +182,7 @@ int config_load_compute(struct loader *l, struct cfg_group *g, const config_sett
     snprintf(where, sizeof where, "group '%s': compute (%s): ", g->name, c->driver->name);
     const struct as_option *const tables[2] = { schema_compute, c->driver->options };
     int rc = block_read(l, node, where, tables, parts);
+    c->common = parts[0];
     c->settings = parts[1];
     if (rc == AS_OK) {
         c->launches = (int)as_settings_int(parts[0], "launches");
@@ -170,7 +192,8 @@ int config_load_compute(struct loader *l, struct cfg_group *g, const config_sett
         take_standby(l, g, node, where, parts[0]);
         rc = compute_finish(l, g, where);
     }
-    as_settings_free(parts[0]);
+    if (rc == AS_OK)
+        check_lost(l, g, where);
     return rc == AS_ENOMEM ? rc : AS_OK;
 }
 

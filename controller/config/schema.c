@@ -102,6 +102,10 @@ const struct as_option schema_compute[] = {
       .max = DAY(30),
       .help = "how long an instance that failed is kept for inspection before it is destroyed; it counts "
               "towards max meanwhile" },
+    { .name = "lost_hosts",
+      .type = AS_OPT_STRINGS,
+      .help = "hosts that are gone for good, as they were named: the instances there are taken for gone and "
+              "replaced, and max does not count them any more" },
     { .name = "park",
       .type = AS_OPT_CHOICE,
       .def = "none",

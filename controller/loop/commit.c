@@ -296,10 +296,11 @@ static int take_row(void *arg, const struct journal_instance *row)
     for (size_t k = 0; k < g->host_count; k++)
         if (strcmp(g->hosts[k].name, row->host) == 0)
             i->host = (int)k;
-    if (i->host < 0 && i->host_name[0])
+    if (i->host < 0 && i->host_name[0] && !config_host_lost(g->cfg, i->host_name))
         log_warning(g->cfg->name,
                     "instance %s is on %s, which the configuration does not name any more: it counts in "
-                    "the footprint and is left alone",
+                    "the footprint and is left alone; put the host back, or name it in lost_hosts when it is "
+                    "gone for good",
                     i->id, i->host_name);
     return 0;
 }
@@ -402,6 +403,7 @@ int group_load(struct group *g, struct as_error *err)
     int rc = pools_recall(g, err); /* first: an instance has room for its memberships */
     if (rc == AS_OK)
         rc = journal_each_instance(j, g->cfg->name, take_row, g, err);
+    group_write_off(g);
     as_time longest = g->cfg->out.cooldown + g->cfg->in.cooldown + g->cfg->out.period + g->cfg->in.period;
     if (rc == AS_OK)
         rc = journal_each_scale(j, g->cfg->name, g->engine->wall - longest, take_scale, g, err);

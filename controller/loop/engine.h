@@ -354,6 +354,7 @@ __attribute__((format(printf, 3, 4))) void instance_move(struct instance *i, enu
 struct instance *instance_new(struct group *g, const char *id);
 struct instance *instance_find(const struct group *g, const char *id);
 void instance_free(struct instance *i);
+void group_write_off(struct group *g); /* instances on hosts that the configuration says are lost   */
 void group_forget_crashes(struct group *g); /* once a later one has lasted                          */
 /* observe.c */
 void observe_tick(struct engine *e);

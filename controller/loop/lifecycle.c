@@ -156,6 +156,20 @@ static void note_crash(struct group *g, struct instance *i, as_time served_since
                  i->reason);
 }
 
+/* What no list can tell any more, the operator has said. Should the host come back after all, its list shows instances
+ * that were given up: they are destroyed. */
+void group_write_off(struct group *g)
+{
+    for (struct instance *i = g->instances; i; i = i->next) {
+        if (i->absent || !i->host_name[0] || i->state == INST_GONE || !config_host_lost(g->cfg, i->host_name))
+            continue;
+        i->absent = true;
+        g->dirty = true;
+        log_warning(g->cfg->name, "instance %s: taken for gone with its host %s, which lost_hosts names",
+                    i->id, i->host_name);
+    }
+}
+
 void group_forget_crashes(struct group *g)
 {
     as_time now = g->engine->now, lasts = g->cfg->health.boot_timeout;

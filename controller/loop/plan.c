@@ -428,7 +428,9 @@ as_time unknown_settled(const struct host *h, const struct instance *i)
 
 static void plan_unknown(struct planner *p, const struct instance *i)
 {
-    if (i->busy || i->host < 0)
+    if (!i->busy && i->absent)
+        plan_add(p, STEP_GONE, i, "its host %s is lost", i->host_name);
+    if (i->busy || i->absent || i->host < 0)
         return;
     const struct host *h = &p->g->hosts[i->host];
     if (h->listed_at > unknown_settled(h, i) && !i->listed)

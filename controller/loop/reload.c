@@ -81,10 +81,12 @@ static int check_hosts(const struct group *g, const struct cfg_group *c, struct 
         int here = 0;
         for (const struct instance *i = g->instances; i; i = i->next)
             here += i->host == (int)k && i->state != INST_GONE;
-        if (here && !names_endpoint(c, g->hosts[k].name))
-            return refuse(err, at,
-                          "group '%s': host %s still has %d of its instances; keep it until they are gone",
-                          c->name, g->hosts[k].name, here);
+        if (here && !names_endpoint(c, g->hosts[k].name) && !config_host_lost(c, g->hosts[k].name))
+            return refuse(
+                err, at,
+                "group '%s': host %s still has %d of its instances; keep it until they are gone, or "
+                "name it in lost_hosts when it is gone for good",
+                c->name, g->hosts[k].name, here);
     }
     if (c->compute.driver != g->cfg->compute.driver && group_footprint(g) > 0)
         return refuse(err, config_place(c->compute.settings, "driver"),
@@ -342,6 +344,7 @@ static void swap_group(struct engine *e, struct group *g, struct group *fresh, s
     g->decision.proposal_count = 0; /* the old records name policies that may be gone */
     g->hold = fresh->hold;
     g->cfg = fresh->cfg;
+    group_write_off(g);
     fresh->policies = policies;
     fresh->policy_count = count;
     fresh->decision.proposals = proposals;

@@ -526,6 +526,62 @@ static void hosts_with_long_names_are_told_apart(void **state)
     kit_end(&k);
 }
 
+#define ON_HOSTS(hosts, more)                                                                                \
+    "sources = { m = { driver = \"sim\"; }; };\n"                                                            \
+    "groups = { web = { min = 2; max = 4; compute = { driver = \"sim\"; hosts = [ " hosts " ]; " more        \
+    " };\n"                                                                                                  \
+    "  health = { http = \"/\"; interval = \"500ms\"; };\n"                                                  \
+    "  balancer = { driver = \"sim\"; hosts = [ \"lb1\" ]; drain = \"10s\"; };\n"                            \
+    "  policies = [ \"load\" ]; }; };\n"                                                                     \
+    "policies = { load = { type = \"target\"; metric = \"m.load\"; per_instance = 10.0; }; };\n"
+
+static void run_on(struct kit *k, as_time span) /* what exists where nobody looks any more is more than max */
+{
+    sim_run(k->sim, sim_now(k->sim) + span, NULL, NULL);
+}
+
+/* A host that died takes its places along only until somebody says that it will never come back. */
+static void a_host_that_is_gone_for_good(bool by_restart)
+{
+    struct as_error err = { 0 };
+    struct kit k = { .load = 40 };
+    kit_start(&k, ON_HOSTS("\"a\", \"b\"", ""), &(struct sim_params){ .seed = 96 });
+    kit_run(&k, 20 * AS_SECOND);
+    assert_int_equal(sim_up(k.sim, "web"), 4);
+    sim_hang_host(k.sim, "b", true);
+    int on_b = 0;
+    for (const struct instance *i = web(&k)->instances; i; i = i->next)
+        on_b += i->host == 1;
+    assert_int_equal(on_b, 2);
+    assert_int_equal(try_reload(&k, ON_HOSTS("\"a\"", ""), &err), AS_EINVAL);
+    assert_non_null(strstr(err.msg, "name it in lost_hosts when it is gone for good"));
+    if (by_restart) {
+        restart_with(&k, ON_HOSTS("\"a\"", ""));
+        run_on(&k, 2 * AS_MINUTE);
+        assert_int_equal(group_footprint(web(&k)), 4);
+    }
+    reload(&k, ON_HOSTS("\"a\"", "lost_hosts = [ \"b\" ]; "));
+    run_on(&k, 5 * AS_MINUTE);
+    assert_int_equal(group_footprint(web(&k)), 4);
+    for (const struct instance *i = web(&k)->instances; i; i = i->next)
+        assert_int_equal(i->host, 0);
+    assert_int_equal(sim_seated(k.sim, "lb1"), 4);
+    assert_int_equal(sim_up(k.sim, "web"), 4);
+    sim_hang_host(k.sim, "b", false); /* it was not lost after all */
+    reload(&k, ON_HOSTS("\"a\", \"b\"", ""));
+    run_on(&k, AS_MINUTE);
+    assert_int_equal(sim_alive(k.sim, "web"), 4);
+    assert_int_equal(sim_up(k.sim, "web"), 4);
+    kit_end(&k);
+}
+
+static void a_lost_host_gives_its_places_back(void **state)
+{
+    (void)state;
+    a_host_that_is_gone_for_good(false);
+    a_host_that_is_gone_for_good(true);
+}
+
 static void refused_with_place(struct kit *k, const char *text, int line, const char *what)
 {
     struct as_error err = { 0 };
@@ -657,6 +713,7 @@ int main(void)
         cmocka_unit_test(a_metric_that_nobody_reads_any_more_is_let_go),
         cmocka_unit_test(a_policy_that_was_renamed_goes_by_its_new_name),
         cmocka_unit_test(hosts_with_long_names_are_told_apart),
+        cmocka_unit_test(a_lost_host_gives_its_places_back),
         cmocka_unit_test(what_a_reload_refuses_says_where),
         cmocka_unit_test(a_group_that_left_evicts_nobody_any_more),
     };

@@ -244,6 +244,27 @@ static void a_diff_names_every_change(void **state)
     free(text);
 }
 
+#define HOSTED(more)                                                                                         \
+    SOURCES "groups = { web = { min = 2; max = 20; policies = \"web-load\";\n"                               \
+            "compute = { driver = \"box\"; image = \"shop:1\"; hosts = [ \"h1\", \"h2\" ]; " more            \
+            "}; }; };\n" POLICIES("")
+
+static void hosts_that_are_lost_are_named(void **state)
+{
+    (void)state;
+    struct cfg *c = load_text(HOSTED("lost_hosts = \"h3\"; "));
+    assert_true(config_host_lost(&c->groups[0], "h3"));
+    assert_false(config_host_lost(&c->groups[0], "h1"));
+    config_free(c);
+    char *text = diff_of(HOSTED(""), HOSTED("lost_hosts = [ \"h3\", \"h4\" ]; "));
+    assert_string_equal(text, "group 'web': compute: lost_hosts changed (0 -> 2 entries)\n");
+    free(text);
+    refused(HOSTED("lost_hosts = [ \"h4\", \"h2\" ]; "),
+            "main.conf:4: error: group 'web': compute (box): lost_hosts: \"h2\" is named in hosts too: it is "
+            "either "
+            "gone for good or in use\n");
+}
+
 static void a_diff_names_shadows_too(void **state)
 {
     (void)state;
@@ -325,6 +346,7 @@ int main(void)
         TEST(included_files_keep_their_own_places),
         TEST(a_diff_names_every_change),
         TEST(a_diff_names_shadows_too),
+        TEST(hosts_that_are_lost_are_named),
         TEST(rewriting_without_changing_is_no_difference),
         TEST(canon_is_equal_for_equal_meaning_only),
         TEST(the_revision_follows_the_template_alone),
