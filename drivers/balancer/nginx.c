@@ -12,11 +12,15 @@
 
 #include "nginx_view.h"
 
+#define TEST_OUTPUT_MAX 4096 /* bytes of `nginx -t` on its standard output */
+
 struct balancer {
     struct nginx_link link;
     const struct as_settings *settings;
     struct nginx_style style;
     char mark[2 * AS_NAME_MAX];
+    struct subprocess test; /* of the configuration */
+    const char *argv[6];
 };
 
 static const char *const algorithms[] = { "round_robin", "random", "least_conn", "hash", "ip_hash", NULL };
@@ -145,6 +149,14 @@ static void open_params(struct balancer *b, const struct as_settings *s)
         snprintf(at, room, " fail_timeout=%" PRId64 "s", as_settings_ms(s, "fail_timeout") / 1000);
 }
 
+static void open_test(struct balancer *b, const struct as_settings *s)
+{
+    const char *const argv[] = { as_settings_str(s, "nginx"),  "-t", "-q", "-c",
+                                 as_settings_str(s, "config"), NULL };
+    memcpy(b->argv, argv, sizeof b->argv);
+    b->test = (struct subprocess){ .argv = b->argv, .directory = "/", .cap = TEST_OUTPUT_MAX };
+}
+
 static int check_paths(const struct as_settings *s, struct as_error *err)
 {
     static const char *const paths[] = { "include", "config", "nginx", "pid_file" };
@@ -183,6 +195,7 @@ static int balancer_open(void *self, const struct as_settings *settings, const s
     if (rc)
         return rc;
     open_params(b, settings);
+    open_test(b, settings);
     const char *marker = as_settings_str(settings, "marker");
     b->link.has_marker = marker != NULL;
     if (marker && nginx_page_init(&b->link.marker, marker, &why))
@@ -194,6 +207,7 @@ static void balancer_close(void *self)
 {
     struct balancer *b = self;
     nginx_page_fini(&b->link.marker);
+    subprocess_fini(&b->test);
 }
 
 /* --- writing ------------------------------------------------------------------------------------------- */
@@ -215,8 +229,7 @@ static int write_pool(struct balancer *b, as_time deadline, struct nginx_view *v
     char *text = nginx_file_render(&v->pool, &b->style);
     int rc = text ? nginx_file_store(b->link.include, text, &why) : AS_ENOMEM;
     if (rc == AS_OK) {
-        rc = nginx_config_test(as_settings_str(b->settings, "nginx"), as_settings_str(b->settings, "config"),
-                               deadline, &why);
+        rc = nginx_config_test(&b->test, deadline, &why);
         if (rc)
             rc = put_back(b, v, &why);
     } else if (text) {

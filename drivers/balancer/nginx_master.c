@@ -5,21 +5,16 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <poll.h>
 #include <signal.h>
-#include <spawn.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/pidfd.h>
-#include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
 
-#define OUTPUT_MAX 4096
-#define LIST_MAX   (NGINX_WORKERS_MAX * 12) /* of pids, as text */
-#define READINGS   10
-#define ROUND_MS   5
+#define LIST_MAX (NGINX_WORKERS_MAX * 12) /* of pids, as text */
+#define READINGS 10
 
 extern char **environ;
 
@@ -231,117 +226,28 @@ int nginx_master_hup(const struct nginx_master *m, struct as_error *err)
 
 /* --- nginx -t ------------------------------------------------------------------------------------------ */
 
-struct child {
-    pid_t pid;
-    int fd; /* its standard error */
-    char text[OUTPUT_MAX];
-    size_t len;
-};
-
-static int add_files(posix_spawn_file_actions_t *files, int error_fd)
-{
-    int rc = posix_spawn_file_actions_addopen(files, 0, "/dev/null", O_RDONLY, 0);
-    rc = rc ? rc : posix_spawn_file_actions_addopen(files, 1, "/dev/null", O_WRONLY, 0);
-    return rc ? rc : posix_spawn_file_actions_adddup2(files, error_fd, 2);
-}
-
-/* Our threads block all signals; the child must not. */
-static int add_signals(posix_spawnattr_t *attr)
-{
-    sigset_t none, usual;
-    sigemptyset(&none);
-    sigemptyset(&usual);
-    sigaddset(&usual, SIGPIPE);
-    sigaddset(&usual, SIGTERM);
-    sigaddset(&usual, SIGINT);
-    int rc = posix_spawnattr_setflags(attr,
-                                      POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF | POSIX_SPAWN_SETPGROUP);
-    rc = rc ? rc : posix_spawnattr_setsigmask(attr, &none);
-    rc = rc ? rc : posix_spawnattr_setsigdefault(attr, &usual);
-    return rc ? rc : posix_spawnattr_setpgroup(attr, 0);
-}
-
-static int start_child(struct child *c, char *const argv[])
-{
-    posix_spawn_file_actions_t files;
-    posix_spawnattr_t attr;
-    int ends[2];
-    if (pipe2(ends, O_CLOEXEC) != 0)
-        return errno;
-    posix_spawn_file_actions_init(&files);
-    posix_spawnattr_init(&attr);
-    int rc = add_files(&files, ends[1]);
-    rc = rc ? rc : add_signals(&attr);
-    rc = rc ? rc : posix_spawn(&c->pid, argv[0], &files, &attr, argv, environ);
-    posix_spawnattr_destroy(&attr);
-    posix_spawn_file_actions_destroy(&files);
-    close(ends[1]);
-    c->fd = ends[0];
-    if (rc)
-        close(c->fd);
-    return rc;
-}
-
-/* Keeps the beginning of what the child says; returns at its end or at the deadline. */
-static void listen_to(struct child *c, as_time deadline)
-{
-    char spill[1024];
-    struct pollfd p = { .fd = c->fd, .events = POLLIN };
-    for (int left; (left = as_time_left(deadline)) > 0;) {
-        if (poll(&p, 1, left) <= 0)
-            continue;
-        ssize_t n = read(c->fd, spill, sizeof spill);
-        if (n < 0 && errno == EINTR)
-            continue;
-        if (n <= 0)
-            return;
-        size_t room = sizeof c->text - 1 - c->len, take = (size_t)n < room ? (size_t)n : room;
-        memcpy(c->text + c->len, spill, take);
-        c->len += take;
-    }
-}
-
-/* True when it ended by the deadline; otherwise it is killed. */
-static bool await(struct child *c, as_time deadline, int *status)
-{
-    pid_t got;
-    while ((got = waitpid(c->pid, status, WNOHANG)) == 0 && as_time_left(deadline) > 0)
-        poll(NULL, 0, ROUND_MS);
-    if (got == c->pid)
-        return true;
-    kill(-c->pid, SIGKILL);
-    while (waitpid(c->pid, status, 0) < 0 && errno == EINTR)
-        ;
-    return false;
-}
-
 /* The first complaint of severity emerg, without nginx's decoration; one line, printable. */
-static const char *complaint(struct child *c)
+static const char *complaint(char *said)
 {
-    c->text[c->len] = '\0';
-    char *at = strstr(c->text, "[emerg] ");
-    at = at ? at + strlen("[emerg] ") : c->text;
+    char *at = strstr(said, "[emerg] ");
+    at = at ? at + strlen("[emerg] ") : said;
     at[strcspn(at, "\r\n")] = '\0';
     for (char *s = at; *s; s++)
         if (*s < ' ' || *s > '~')
             *s = '?';
-    return *at ? at : "it gives no reason";
+    return at;
 }
 
-int nginx_config_test(const char *nginx, const char *config, as_time deadline, struct as_error *err)
+int nginx_config_test(struct subprocess *test, as_time deadline, struct as_error *err)
 {
-    char flag_t[] = "-t", flag_q[] = "-q", flag_c[] = "-c";
-    char *argv[] = { (char *)(uintptr_t)nginx, flag_t, flag_q, flag_c, (char *)(uintptr_t)config, NULL };
-    struct child c = { .len = 0 };
-    int rc = start_child(&c, argv), status = 0;
-    if (rc)
-        return as_fail(err, rc == ENOENT || rc == EACCES ? AS_EINVAL : AS_EAGAIN, "cannot run %s: %s", nginx,
-                       strerror(rc));
-    listen_to(&c, deadline);
-    close(c.fd);
-    if (!await(&c, deadline, &status))
-        return as_fail(err, AS_EAGAIN, "`%s -t` did not end in time", nginx);
-    if (WIFEXITED(status) && WEXITSTATUS(status) == 0)
-        return AS_OK;
-    return as_fail(err, AS_EINVAL, "nginx refuses its configuration: %.200s", complaint(&c));
+    struct subprocess_answer nothing = { 0 };
+    const char *nginx = test->argv[0];
+    if (access(nginx, X_OK) != 0)
+        return as_fail(err, AS_EINVAL, "cannot run %s: %s", nginx, strerror(errno));
+    test->envp = (const char *const *)environ;
+    int rc = subprocess_run(test, deadline, &nothing, err);
+    subprocess_answer_fini(&nothing);
+    if (rc == AS_EIO && test->said[0])
+        return as_fail(err, AS_EINVAL, "nginx refuses its configuration: %.200s", complaint(test->said));
+    return rc == AS_EIO ? as_fail(err, AS_EAGAIN, "%s", err->msg) : rc;
 }

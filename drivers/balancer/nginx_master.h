@@ -8,8 +8,7 @@
 #include <stdint.h>
 #include <sys/types.h>
 
-#include "autoscale/error.h"
-#include "autoscale/time.h"
+#include "../wire/subprocess.h"
 
 #define NGINX_WORKERS_MAX 2048
 
@@ -37,8 +36,8 @@ int nginx_master_workers(const char *pid_file, const struct nginx_master *m, str
 /* Never signals a process that is no nginx master. */
 int nginx_master_hup(const struct nginx_master *m, struct as_error *err);
 
-/* `NGINX -t -q -c CONFIG`. AS_EINVAL with nginx's own words when it refuses; AS_EAGAIN when it did not end by the
- * deadline, or could not be started. */
-int nginx_config_test(const char *nginx, const char *config, as_time deadline, struct as_error *err);
+/* Runs `NGINX -t -q -c CONFIG`, which `test` holds. AS_EINVAL with nginx's own words when it refuses; AS_EAGAIN when
+ * it did not end by the deadline, could not be started, or fails without a word. `err` is not NULL. */
+int nginx_config_test(struct subprocess *test, as_time deadline, struct as_error *err);
 
 #endif

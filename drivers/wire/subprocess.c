@@ -8,6 +8,7 @@
 #include <poll.h>
 #include <signal.h>
 #include <spawn.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/pidfd.h>
@@ -23,7 +24,7 @@ struct child {
     int out, errs; /* -1: closed                                                                       */
     char *text;
     size_t size, room, cap;
-    char said[SUBPROCESS_STDERR_MAX];
+    char *said; /* SUBPROCESS_STDERR_MAX of the caller's; NULL: not kept                               */
     size_t said_size;
     bool too_big, no_memory, ended;
 };
@@ -144,9 +145,10 @@ static void keep_output(struct child *ch, const char *data, size_t size)
 /* The beginning of standard error is kept, the rest read and forgotten. */
 static void keep_errors(struct child *ch, const char *data, size_t size)
 {
-    size_t room = sizeof ch->said - 1 - ch->said_size, n = size < room ? size : room;
+    size_t room = SUBPROCESS_STDERR_MAX - 1 - ch->said_size, n = size < room ? size : room;
     memcpy(ch->said + ch->said_size, data, n);
     ch->said_size += n;
+    ch->said[ch->said_size] = '\0';
 }
 
 static bool overflowed(const struct child *ch)
@@ -199,20 +201,20 @@ static bool reap(pid_t pid, int *status)
     return got != 0;
 }
 
-static int judge(const struct subprocess *c, struct child *ch, int status, struct as_error *err)
+static int judge(const struct subprocess *c, int status, struct as_error *err)
 {
-    char *line = ch->said;
-    line[strcspn(line, "\r\n")] = '\0';
+    char line[121];
+    snprintf(line, sizeof line, "%.*s", (int)strcspn(c->said, "\r\n"), c->said);
     for (char *p = line; *p; p++)
         if ((unsigned char)*p < ' ' || (unsigned char)*p >= 0x7f)
             *p = '?';
     const char *sep = *line ? ": " : "";
     if (WIFSIGNALED(status))
-        return as_fail(err, AS_EIO, "%.80s was ended by signal %d%s%.120s", c->argv[0], WTERMSIG(status), sep,
+        return as_fail(err, AS_EIO, "%.80s was ended by signal %d%s%s", c->argv[0], WTERMSIG(status), sep,
                        line);
     if (!WIFEXITED(status) || WEXITSTATUS(status) != 0)
-        return as_fail(err, AS_EIO, "%.80s ended with status %d%s%.120s", c->argv[0], WEXITSTATUS(status),
-                       sep, line);
+        return as_fail(err, AS_EIO, "%.80s ended with status %d%s%s", c->argv[0], WEXITSTATUS(status), sep,
+                       line);
     return AS_OK;
 }
 
@@ -248,7 +250,7 @@ static int finish(struct subprocess *c, struct child *ch, as_time deadline, as_t
         return as_fail(err, AS_ENOMEM, "out of memory for the output of %.100s", c->argv[0]);
     if (!in_time)
         return as_fail(err, AS_EAGAIN, "%.100s did not end in time and was ended", c->argv[0]);
-    return judge(c, ch, status, err);
+    return judge(c, status, err);
 }
 
 /* --- the calls ----------------------------------------------------------------------------------------- */
@@ -256,8 +258,9 @@ static int finish(struct subprocess *c, struct child *ch, as_time deadline, as_t
 int subprocess_run(struct subprocess *c, as_time deadline, struct subprocess_answer *out,
                    struct as_error *err)
 {
-    struct child ch = { .exit_fd = -1, .out = -1, .errs = -1, .cap = c->cap };
+    struct child ch = { .exit_fd = -1, .out = -1, .errs = -1, .cap = c->cap, .said = c->said };
     int left = as_time_left(deadline), status;
+    c->said[0] = '\0';
     if (c->left && !reap(c->left, &status))
         return as_fail(err, AS_EAGAIN, "%.100s of an earlier poll was killed and is still there", c->argv[0]);
     c->left = 0;

@@ -10,7 +10,7 @@
 #include "autoscale/error.h"
 #include "autoscale/time.h"
 
-#define SUBPROCESS_STDERR_MAX 1024
+#define SUBPROCESS_STDERR_MAX 4096
 
 struct subprocess {            /* zeroed by the caller; strings are borrowed                            */
     const char *const *argv;  /* argv[0] is an absolute path; ends with NULL                         */
@@ -18,6 +18,7 @@ struct subprocess {            /* zeroed by the caller; strings are borrowed    
     const char *directory;    /* absolute                                                            */
     size_t cap;               /* most bytes of standard output; more is AS_EPROTO                    */
     pid_t left;               /* a killed child that had not gone by the deadline, 0: none           */
+    char said[SUBPROCESS_STDERR_MAX]; /* how its standard error began in the last run                 */
 };
 
 struct subprocess_answer {  /* freed with subprocess_answer_fini                                     */

@@ -454,6 +454,76 @@ static void balancer_options_are_checked_offline(void **state)
                      AS_OK);
 }
 
+/* Admits a member where a script (NULL: none) stands in for `nginx -t`; *written: the include file is there. */
+static int admit_tested_by(const char *script, as_time patience, bool *written, struct as_error *err)
+{
+    char dir[] = "/tmp/as-nginx-unit-XXXXXX", text[512], program[64], include[64];
+    const struct as_owner owner = { "shop", "web" };
+    const struct as_member m = { .id = "web-1", .address = "127.0.0.1", .port = 80 };
+    struct as_settings *s = NULL;
+    void *self = calloc(1, as_balancer_nginx.state_size);
+    assert_non_null(mkdtemp(dir));
+    snprintf(program, sizeof program, "%s/nginx", dir);
+    snprintf(include, sizeof include, "%s/web.conf", dir);
+    FILE *f = script ? fopen(program, "we") : NULL;
+    if (f) {
+        fprintf(f, "#!/bin/sh\n%s\n", script);
+        fclose(f);
+        chmod(program, 0700);
+    }
+    snprintf(text, sizeof text,
+             "include = \"%s\"; upstream = \"web\"; nginx = \"%s\"; pid_file = \"%s/pid\";", include, program,
+             dir);
+    assert_int_equal(as_settings_parse(as_balancer_nginx.options, text, &s, err), AS_OK);
+    assert_int_equal(as_balancer_nginx.open(self, s, &owner, "local", err), AS_OK);
+    int rc = as_balancer_nginx.admit(self, as_clock_monotonic() + patience, &m, err);
+    *written = access(include, F_OK) == 0;
+    as_balancer_nginx.close(self);
+    as_settings_free(s);
+    free(self);
+    unlink(include);
+    unlink(program);
+    assert_int_equal(rmdir(dir), 0); /* and nothing else is left there */
+    return rc;
+}
+
+static void a_file_stays_only_when_nginx_takes_it(void **state)
+{
+    (void)state;
+    struct as_error err;
+    bool written;
+    assert_int_equal(
+        admit_tested_by("[ \"$*\" = '-t -q -c /etc/nginx/nginx.conf' ]", AS_MINUTE, &written, &err),
+        AS_EAGAIN);
+    assert_non_null(strstr(err.msg, "is written, but nginx is not running"));
+    assert_true(written);
+    assert_int_equal(admit_tested_by("seq 400 >&2; echo 'nginx: [emerg] bad \"x\" in f:3' >&2; exit 1",
+                                     AS_MINUTE, &written, &err),
+                     AS_EINVAL);
+    assert_string_equal(err.msg, "nginx refuses its configuration: bad \"x\" in f:3");
+    assert_false(written);
+    assert_int_equal(admit_tested_by(NULL, AS_MINUTE, &written, &err), AS_EINVAL);
+    assert_non_null(strstr(err.msg, "cannot run"));
+    assert_false(written);
+    assert_int_equal(admit_tested_by("exit 1", AS_MINUTE, &written, &err), AS_EAGAIN);
+    assert_false(written);
+}
+
+static void a_test_of_nginx_that_hangs_costs_no_more_than_the_deadline(void **state)
+{
+    (void)state;
+    struct as_error err;
+    bool written;
+    as_time began = as_clock_monotonic();
+    /* what it has started holds its standard error open */
+    assert_int_equal(
+        admit_tested_by("trap '' TERM; sleep 1000 & sleep 1000; sleep 1000", 1000, &written, &err),
+        AS_EAGAIN);
+    assert_true(as_clock_monotonic() - began < AS_MINUTE);
+    assert_non_null(strstr(err.msg, "did not end in time"));
+    assert_false(written);
+}
+
 static void a_log_belongs_to_one_address(void **state)
 {
     (void)state;
@@ -485,6 +555,8 @@ int main(void)
         cmocka_unit_test(a_log_is_followed_over_rotation_and_truncation),
         cmocka_unit_test(an_endless_line_is_one_bad_line),
         cmocka_unit_test(balancer_options_are_checked_offline),
+        cmocka_unit_test(a_file_stays_only_when_nginx_takes_it),
+        cmocka_unit_test(a_test_of_nginx_that_hangs_costs_no_more_than_the_deadline),
         cmocka_unit_test(a_log_belongs_to_one_address),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
