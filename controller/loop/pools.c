@@ -131,12 +131,24 @@ static int take_former(struct group *g, const struct pool *p, struct as_error *e
     return AS_OK;
 }
 
+/* Nearly always: what was is what is. */
+static bool unchanged(const struct group *g, const char *endpoint, const char *driver, const char *settings)
+{
+    for (size_t k = 0; k < g->pool_count; k++)
+        if (equal(g->pools[k].name, endpoint) && equal(g->pools[k].driver->name, driver) &&
+            equal(g->pools[k].terms, settings))
+            return true;
+    return false;
+}
+
 static int recall(struct group *g, const cJSON *row, struct as_error *err)
 {
     const char *endpoint = cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(row, "endpoint"));
     const char *driver = cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(row, "driver"));
     const char *settings = cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(row, "settings"));
     struct pool p = { .leaving = true };
+    if (unchanged(g, endpoint, driver, settings))
+        return AS_OK;
     int rc = endpoint && driver && settings ? bind_former(g, &p, endpoint, driver, settings, err)
                                             : as_fail(err, AS_EPROTO, "its row in the journal is damaged");
     if (rc == AS_OK && !is_known(g, &p) && (rc = take_former(g, &p, err)) == AS_OK)
