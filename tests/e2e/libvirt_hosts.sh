@@ -41,36 +41,71 @@ grows_and_shrinks_under_traffic() {
 # --- autoscale dies -------------------------------------------------------------------------------------
 HOOKS=$BUILD/autoscale-hooks
 
-dies_at() { # POINT COUNT: on the way to COUNT machines
-    write_conf count="$2"
+dies_at() { # POINT
     AUTOSCALE=$HOOKS start_autoscale "AUTOSCALE_CRASH=$1" || return 1
     wait_for 60 "the crash at $1" is_gone "$AUTOSCALE_PID" || return 1
     AUTOSCALE_PID=
 } 2>>"$WORK/shell.log" # the shell's own note about a killed job
 
-survives() { # POINT COUNT
-    local before
-    before=$(machines)
-    dies_at "$1" "$2" || { fail "kill_at_${1/:/_}" "no crash"; stop_autoscale; }
+at_most_two() { # of max 2: machines in whatever state, and disks
+    [ "$(existing | wc -l)" -le 2 ] && [ "$(disks_of web)" -le 2 ]
+}
+
+# One machine goes all the way, and with each step of it another of us dies: the next takes over where that was. What is
+# there at the end is what went in.
+goes_through() { # NAME POINT…
+    local name=$1 point
+    shift
+    for point; do
+        if ! dies_at "$point"; then
+            fail "kill_while_it_${name}_at_${point/:/_}" "no crash"
+            stop_autoscale
+        else
+            check "kill_while_it_${name}_at_${point/:/_}_makes_nothing_twice" at_most_two
+        fi
+    done
+}
+
+ends_as() { # NAME SERVING PARKED STATE: and nothing is left over
     start_autoscale || return
-    wait_settled "$2" 120 || return
-    check "kill_at_${1/:/_}_to_$2_loses_and_doubles_nothing" wait_for 60 "three views of the same $2" three_agree "$2"
-    check_equal "kill_at_${1/:/_}_to_$2_keeps_one_that_served" 1 "$(comm -12 <(echo "$before") <(machines) | wc -l)"
+    check "kills_while_it_$1_lose_and_double_nothing" wait_warm "$2" "$3" "$4" || return
     stop_autoscale
 }
 
-autoscale_is_killed_at_every_kind_of_step() {
-    local point
+sleeps_and_wakes() { # PARK STATE POINT POINT…: dies at one while it parks, at the others while it unparks
+    local park=$1 state=$2 parking=$3 both
+    shift 3
+    write_conf count=1 max=2 "compute=park = \"$park\"; standby = 1;"
+    goes_through "is_parked_by_$park" "$parking"
+    ends_as "is_parked_by_$park" 1 1 "$state" || return
+    both=$(existing | cut -d' ' -f1)
+    write_conf count=2 max=2 # the pool has no room then, and is not destroyed before it is woken
+    goes_through "comes_back_from_$park" "$@"
+    ends_as "comes_back_from_$park" 2 0 "$state" || return
+    check_equal "it_comes_back_from_$park" "$both" "$(existing | cut -d' ' -f1)"
+}
+
+autoscale_is_killed_at_every_step() {
+    local first both
     [ -x "$HOOKS" ] || { skip kills_of_autoscale "$HOOKS is not built"; return; }
-    for point in after:CREATING done:create after:JOINING; do
-        survives "$point" 2 || return
-        case $point in
-        after:CREATING) survives after:DRAINING 1 ;;
-        done:create) survives after:DESTROYING 1 ;;
-        *) survives done:destroy 1 ;;
-        esac || return
-    done
-    check nothing_is_left_after_the_kills wait_for 30 "the last disk" clean
+    first=$(machines)
+    write_conf count=2 max=2
+    goes_through is_launched before:CREATING after:CREATING done:create before:BOOTING after:BOOTING before:JOINING \
+        after:JOINING done:admit before:SERVING after:SERVING # a WANTED one is noted only where it waits for others
+    ends_as is_launched 2 0 paused || return
+    both=$(machines)
+    check_equal what_served_goes_on_serving "$first" "$(comm -12 <(echo "$first") <(echo "$both"))"
+    sleeps_and_wakes suspend paused done:park done:unpark &&
+        sleeps_and_wakes suspend paused before:PARKED before:BOOTING after:BOOTING before:JOINING &&
+        sleeps_and_wakes suspend paused after:PARKED after:JOINING &&
+        sleeps_and_wakes save saved done:park done:unpark || return
+    both=$(machines)
+    write_conf count=1 max=2
+    goes_through goes before:DRAINING after:DRAINING done:drain before:LEAVING after:LEAVING done:evict \
+        before:DESTROYING after:DESTROYING done:destroy before:GONE after:GONE
+    ends_as goes 1 0 paused || return
+    check_equal no_new_one_takes_its_place "" "$(comm -13 <(echo "$both") <(machines))"
+    check nothing_is_left_after_the_kills wait_for 60 "the last disk" clean
 }
 
 # --- a libvirtd dies, and hangs -------------------------------------------------------------------------
@@ -157,7 +192,7 @@ part() { # FUNCTION: what serves at its end is there for the next
 }
 
 part grows_and_shrinks_under_traffic
-part autoscale_is_killed_at_every_kind_of_step
+part autoscale_is_killed_at_every_step
 part a_libvirtd_dies_and_hangs
 part what_cannot_work_is_said_and_harms_nobody
 finish

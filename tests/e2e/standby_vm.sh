@@ -11,31 +11,6 @@ need_hypervisors
 start_world 3 1
 note "world is up after ${SECONDS}s"
 
-existing() { # prints "name running|paused|saved"
-    local k
-    for k in 1 2; do
-        hv "$k" list --all | awk '$2 ~ /^web-[0-9a-f]+$/ && length($2) == 12 { print $2, $3 == "shut" ? "saved" : $3 }'
-    done | sort
-}
-
-in_state() { # STATE: names
-    existing | sed -n "s/ $1\$//p"
-}
-
-is_warm() { # SERVING PARKED STATE
-    [ "$(in_state running | grep -c .)" = "$1" ] && [ "$(in_state "$3" | grep -c .)" = "$2" ] &&
-        [ "$(existing | grep -c .)" = $(($1 + $2)) ] && [ "$(up_members)" = "$(in_state running)" ] &&
-        [ "$(members)" = "$(up_members)" ] &&
-        [ "$(status_json | jq -r '.groups[0] | "\(.serving) \(.parked) \(.footprint)"')" = "$1 $2 $(($1 + $2))" ]
-}
-
-wait_warm() { # SERVING PARKED STATE [SECONDS]
-    wait_for "${4:-90}" "$1 that serve and $2 $3" is_warm "$@" && return 0
-    note "existing: $(existing | tr '\n' ';') members: $(backend_rows web | tr '\n' ';')"
-    note "instances: $(instances | tr '\n' ';') $(group_field summary) $(group_field blocked)"
-    return 1
-}
-
 # Fifteen requests a second, of which one machine takes so many. max leaves the pool no room while three serve: nothing new
 # is made in the meantime.
 sized() { # PER_INSTANCE PARK [STANDBY]

@@ -11,6 +11,7 @@
 #     start_hypervisor K · kill_hypervisor K [SIGNAL]      its libvirtd
 #     machines [K]                         names of our machines on K, or on both, sorted
 #     take_names LINE…                     further lines of this world's /etc/hosts
+#     wait_warm N M STATE [SECONDS]        N machines serve and M are paused or saved, for the daemon and in the hosts
 #     left_over                            what there is of ours beside running machines: disks, addresses
 #
 # Guests of hypervisor K have addresses 10.90.K.x. The cables are 10.91.K.0/30. GUEST_POOL and GUEST_NETWORK name others than
@@ -154,6 +155,31 @@ machines() { # [K]
 containers() { machines; }
 
 our_containers() { machines | sed 's/.*/- & running/'; }
+
+existing() { # prints "name running|paused|saved"
+    local k
+    for k in 1 2; do
+        hv "$k" list --all | awk '$2 ~ /^web-[0-9a-f]+$/ && length($2) == 12 { print $2, $3 == "shut" ? "saved" : $3 }'
+    done | sort
+}
+
+in_state() { # STATE: names
+    existing | sed -n "s/ $1\$//p"
+}
+
+is_warm() { # SERVING PARKED STATE
+    [ "$(in_state running | grep -c .)" = "$1" ] && [ "$(in_state "$3" | grep -c .)" = "$2" ] &&
+        [ "$(existing | grep -c .)" = $(($1 + $2)) ] && [ "$(up_members)" = "$(in_state running)" ] &&
+        [ "$(members)" = "$(up_members)" ] &&
+        [ "$(status_json | jq -r '.groups[0] | "\(.serving) \(.parked) \(.footprint)"')" = "$1 $2 $(($1 + $2))" ]
+}
+
+wait_warm() { # SERVING PARKED STATE [SECONDS]
+    wait_for "${4:-90}" "$1 that serve and $2 $3" is_warm "$@" && return 0
+    note "existing: $(existing | tr '\n' ';') members: $(backend_rows web | tr '\n' ';')"
+    note "instances: $(instances | tr '\n' ';') $(group_field summary) $(group_field blocked)"
+    return 1
+}
 
 left_over() { # disks and addresses that no machine has
     local k
