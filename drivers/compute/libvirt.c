@@ -250,6 +250,14 @@ static void shut_down(struct libvirt *d, virDomainPtr dom, as_time deadline)
     }
 }
 
+int libvirt_undefine(virDomainPtr dom)
+{
+    unsigned saved = VIR_DOMAIN_UNDEFINE_MANAGED_SAVE;
+    if (vir.DomainUndefineFlags(dom, saved | VIR_DOMAIN_UNDEFINE_NVRAM) == 0)
+        return 0;
+    return vir.DomainUndefineFlags(dom, saved); /* not every kind of host knows of NVRAM */
+}
+
 /* Off, and not defined either. Proven, not believed: its disk is deleted next. */
 static int remove_domain(struct libvirt *d, virConnectPtr conn, virDomainPtr dom, struct as_error *err)
 {
@@ -258,10 +266,8 @@ static int remove_domain(struct libvirt *d, virConnectPtr conn, virDomainPtr dom
         return virlib_refused(d->uri, false, "reading a domain", err);
     if (!is_off(dom) && vir.DomainDestroy(dom) != 0 && !is_off(dom))
         return virlib_refused(d->uri, true, "switching off", err);
-    unsigned saved = VIR_DOMAIN_UNDEFINE_MANAGED_SAVE;
-    if (vir.DomainIsPersistent(dom) == 1 &&
-        vir.DomainUndefineFlags(dom, saved | VIR_DOMAIN_UNDEFINE_NVRAM) != 0)
-        vir.DomainUndefineFlags(dom, saved); /* not every kind of host knows of NVRAM */
+    if (vir.DomainIsPersistent(dom) == 1)
+        libvirt_undefine(dom);
     virDomainPtr left = vir.DomainLookupByUUID(conn, uuid);
     if (!left) {
         int rc = virlib_refused(d->uri, true, "looking for the domain", err);

@@ -88,6 +88,8 @@ int libvirt_find(struct libvirt *d, virConnectPtr conn, const char *id, virDomai
                  struct as_instance *out, struct as_error *err);
 /* Reads mark and state; AS_EEXIST when the mark is not ours. */
 int libvirt_read(struct libvirt *d, virDomainPtr dom, struct as_instance *out, struct as_error *err);
+/* Of a domain that is off, what was saved of it too. */
+int libvirt_undefine(virDomainPtr dom);
 int libvirt_create(void *self, as_time deadline, const struct as_launch *launch, struct as_instance *out,
                    struct as_error *err);
 

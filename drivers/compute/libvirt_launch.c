@@ -1,4 +1,5 @@
-/* Launching a virtual machine: its address, its disk, then a transient domain under the instance's name. What
+/* Launching a virtual machine: its address, its disk, then a domain under the instance's name, transient
+ * unless it is to come back with its host. What
  * fails for good leaves nothing behind; what is in doubt is left for the next list, and said to be in doubt. A
  * domain of that name that is not ours is never touched. */
 #include <ctype.h>
@@ -55,12 +56,34 @@ static int check_made(struct libvirt *d, virDomainPtr dom, const char *id, struc
     else
         return as_fail(err, AS_EINVAL, "'%s' ended at once on %.60s: look at its serial log", id, d->uri);
     vir.DomainDestroy(dom);
+    if (vir.DomainIsPersistent(dom) == 1)
+        libvirt_undefine(dom);
     return rc;
 }
 
 struct disks {
     char volume[LIBVIRT_PATH_MAX], seed[LIBVIRT_PATH_MAX]; /* seed "": none */
 };
+
+/* To come back with its host it is defined first: one that dies in between is ours, switched off, and found by the next
+ * list. */
+static int start_domain(struct libvirt *d, virConnectPtr conn, const char *xml, virDomainPtr *out,
+                        struct as_error *err)
+{
+    bool defined = as_settings_bool(d->settings, "autostart");
+    virDomainPtr dom = defined ? vir.DomainDefineXML(conn, xml) : vir.DomainCreateXML(conn, xml, 0);
+    int rc = AS_OK;
+    if (!dom)
+        return virlib_refused(d->uri, true, "starting the domain", err);
+    if (defined && (vir.DomainSetAutostart(dom, 1) != 0 || vir.DomainCreate(dom) != 0)) {
+        rc = virlib_refused(d->uri, true, "starting the domain", err);
+        libvirt_undefine(dom);
+        vir.DomainFree(dom);
+        return rc;
+    }
+    *out = dom;
+    return rc;
+}
 
 static int make_domain(struct libvirt *d, virConnectPtr conn, const struct libvirt_mark *mark,
                        const struct disks *disks, struct as_instance *out, struct as_error *err)
@@ -78,11 +101,12 @@ static int make_domain(struct libvirt *d, virConnectPtr conn, const struct libvi
     char *xml = libvirt_domain_xml(&m);
     if (!xml)
         return as_fail(err, AS_ENOMEM, "out of memory for domain '%s'", mark->id);
-    virDomainPtr dom = vir.DomainCreateXML(conn, xml, 0);
+    virDomainPtr dom = NULL;
+    int rc = start_domain(d, conn, xml, &dom, err);
     free(xml);
-    if (!dom)
-        return virlib_refused(d->uri, true, "starting the domain", err);
-    int rc = check_made(d, dom, mark->id, out, err);
+    if (rc != AS_OK)
+        return rc;
+    rc = check_made(d, dom, mark->id, out, err);
     vir.DomainFree(dom);
     return rc;
 }

@@ -44,6 +44,20 @@ static void print_address(uint32_t a, char text[AS_ADDRESS_MAX])
 
 /* --- the network ------------------------------------------------------------------------------------ */
 
+/* For machines that come back with their host it does so too. */
+static virNetworkPtr start_network(const struct libvirt *d, virConnectPtr conn, const char *xml)
+{
+    if (!as_settings_bool(d->settings, "autostart"))
+        return vir.NetworkCreateXML(conn, xml);
+    virNetworkPtr net = vir.NetworkDefineXML(conn, xml);
+    if (!net || (vir.NetworkCreate(net) == 0 && vir.NetworkSetAutostart(net, 1) == 0))
+        return net;
+    if (vir.NetworkIsActive(net) == 0)
+        vir.NetworkUndefine(net);
+    vir.NetworkFree(net);
+    return NULL;
+}
+
 static virNetworkPtr make_network(struct libvirt *d, virConnectPtr conn, const char *name,
                                   struct as_error *err)
 {
@@ -58,7 +72,7 @@ static virNetworkPtr make_network(struct libvirt *d, virConnectPtr conn, const c
         as_fail(err, AS_ENOMEM, "out of memory for network '%s'", name);
         return NULL;
     }
-    virNetworkPtr net = vir.NetworkCreateXML(conn, xml);
+    virNetworkPtr net = start_network(d, conn, xml);
     free(xml);
     if (!net && virlib_refused(d->uri, false, "making the network", err) != AS_OK)
         net = vir.NetworkLookupByName(conn, name); /* somebody beside us may have been faster */
@@ -182,8 +196,13 @@ static int update_entry(struct libvirt *d, virNetworkPtr net, unsigned command, 
         return as_fail(err, AS_ENOMEM, "out of memory for the address of '%s'", id);
     int done = vir.NetworkUpdate(net, command, VIR_NETWORK_SECTION_IP_DHCP_HOST, -1, xml,
                                  VIR_NETWORK_UPDATE_AFFECT_LIVE);
+    int rc = done == 0 ? AS_OK : virlib_refused(d->uri, false, "reserving an address", err);
+    /* a machine that comes back with its host needs it then, too; a network that does not is not asked to keep it */
+    if (rc == AS_OK && as_settings_bool(d->settings, "autostart") && vir.NetworkIsPersistent(net) == 1)
+        vir.NetworkUpdate(net, command, VIR_NETWORK_SECTION_IP_DHCP_HOST, -1, xml,
+                          VIR_NETWORK_UPDATE_AFFECT_CONFIG);
     free(xml);
-    return done == 0 ? AS_OK : virlib_refused(d->uri, false, "reserving an address", err);
+    return rc;
 }
 
 /* Other processes reserve in the same network: who comes second is refused by libvirt and looks again. */

@@ -98,6 +98,11 @@ const struct as_option libvirt_options[] = {
     { .name = "machine",
       .type = AS_OPT_STRING,
       .help = "machine type such as q35; libvirt's default if unset" },
+    { .name = "autostart",
+      .type = AS_OPT_BOOL,
+      .def = "false",
+      .help = "a machine is defined and comes back when its host has been restarted, and so does a network "
+              "made for it" },
     { .name = "cpu_mode", .type = AS_OPT_CHOICE, .choices = cpu_choices, .help = "processor the guest sees" },
     { .name = "cpu_model",
       .type = AS_OPT_STRING,

@@ -24,9 +24,10 @@
     X(DomainAgentSetResponseTimeout) X(DomainInterfaceAddresses) X(DomainInterfaceFree)                      \
     X(DomainShutdown) X(DomainStatsRecordListFree) X(DomainSuspend) X(DomainUndefineFlags)                   \
     X(DomainDefineXML) X(DomainGetConnect) X(DomainGetXMLDesc) X(DomainHasManagedSaveImage)                  \
-    X(DomainManagedSave)                                                                                     \
+    X(DomainManagedSave) X(DomainSetAutostart)                                                               \
     X(NetworkCreateXML) X(NetworkDHCPLeaseFree) X(NetworkFree) X(NetworkGetDHCPLeases) X(NetworkGetXMLDesc)  \
-    X(NetworkIsActive) X(NetworkLookupByName) X(NetworkUpdate)                                               \
+    X(NetworkIsActive) X(NetworkLookupByName) X(NetworkUpdate) X(NetworkIsPersistent)                        \
+    X(NetworkDefineXML) X(NetworkSetAutostart) X(NetworkCreate) X(NetworkUndefine)                           \
     X(StoragePoolFree) X(StoragePoolIsActive) X(StoragePoolListAllVolumes) X(StoragePoolLookupByName)        \
     X(StoragePoolRefresh)                                                                                    \
     X(StreamFinish) X(StreamFree) X(StreamNew) X(StreamSend) X(StorageVolUpload)                             \

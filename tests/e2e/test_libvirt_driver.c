@@ -345,6 +345,47 @@ static void a_killed_or_hung_daemon_is_found_again_with_its_machines(void **stat
     assert_true(took < 4000);
 }
 
+/* The power goes and comes back: no process of libvirt's is left, and nothing of what it keeps in /run. */
+static void reboot_the_host(void)
+{
+    signal_daemon(SIGKILL);
+    assert_int_equal(shell("for p in /proc/[0-9]*; do"
+                           "  case $(readlink $p/exe) in *qemu-system*|*dnsmasq*) kill -9 ${p#/proc/};; esac;"
+                           "done 2>/dev/null; PATH=$PATH:/sbin:/usr/sbin;"
+                           "for b in $(ip -o link show type bridge | cut -d: -f2); do ip link del $b; done;"
+                           "rm -rf %s/run/*",
+                           dir),
+                     0);
+    assert_int_equal(shell(LIB "start %s", dir), 0);
+}
+
+static void a_machine_comes_back_with_its_host(void **state)
+{
+    (void)state;
+    need_libvirt();
+    struct driver d = open_in(79, "back", QUIET, BASE "stop_timeout=\"0s\"; autostart=true;");
+    struct as_instance i = { 0 }, seen = { 0 };
+    size_t n = 0;
+    assert_ok(d, create(&d, "back-00000001", &i));
+    reboot_the_host();
+    assert_ok(d, list(&d, &seen, &n));
+    assert_int_equal(n, 1);
+    assert_string_equal(seen.id, "back-00000001");
+    assert_int_equal(seen.state, AS_RUN_RUNNING);
+    assert_string_equal(seen.address, i.address);
+    assert_true(answers(&i, 180000)); /* where it was before: its address came back as well */
+    assert_ok(d, create(&d, "back-00000001", &seen));
+    assert_ok(d, destroy(&d, "back-00000001"));
+    assert_ok(d, list(&d, NULL, &n));
+    assert_int_equal(n, 0);
+    assert_false(exists(DISK, "back-00000001"));
+    reboot_the_host(); /* and once gone it is */
+    assert_ok(d, list(&d, NULL, &n));
+    assert_int_equal(n, 0);
+    assert_int_equal(shell("grep -rl back-00000001 %s/etc", dir), 256); /* neither a domain nor an address */
+    close_driver(&d);
+}
+
 static void foreign_domains_and_volumes_are_left_alone(void **state)
 {
     (void)state;
@@ -465,6 +506,7 @@ static int test_all(void)
         cmocka_unit_test(a_hypervisor_is_reached_by_tls),
         cmocka_unit_test(a_guest_that_does_not_listen_is_switched_off),
         cmocka_unit_test(a_killed_or_hung_daemon_is_found_again_with_its_machines),
+        cmocka_unit_test(a_machine_comes_back_with_its_host),
         cmocka_unit_test(foreign_domains_and_volumes_are_left_alone),
         cmocka_unit_test(what_is_missing_is_named_and_leaves_nothing),
         cmocka_unit_test(launches_at_the_same_time_get_addresses_of_their_own),

@@ -204,6 +204,35 @@ static void an_instance_lives_and_leaves_nothing_behind(void **state)
     close_driver(&d);
 }
 
+static void one_that_comes_back_with_its_host_is_defined_and_leaves_nothing_either(void **state)
+{
+    (void)state;
+    struct driver d = open_as("web", BASIC "autostart=true;");
+    struct as_instance i = { 0 };
+    int autostart = 0;
+    assert_ok(d, create(&d, "web-00000001", &i));
+    assert_int_equal(i.state, AS_RUN_RUNNING);
+    virDomainPtr dom = virDomainLookupByName(other, "web-00000001");
+    assert_non_null(dom);
+    assert_int_equal(virDomainIsPersistent(dom), 1);
+    assert_int_equal(virDomainGetAutostart(dom, &autostart), 0);
+    assert_int_equal(autostart, 1);
+    assert_int_equal(virDomainDestroy(dom),
+                     0); /* as a restart of autoscale between defining and starting leaves it */
+    virDomainFree(dom);
+    assert_int_equal(list(&d, &i, NULL), 1);
+    assert_int_equal(i.state, AS_RUN_STOPPED);
+    assert_ok(d, create(&d, "web-00000001", &i));
+    assert_int_equal(i.state, AS_RUN_RUNNING);
+    assert_int_equal(list(&d, NULL, NULL), 1);
+    assert_ok(d, destroy(&d, "web-00000001"));
+    assert_false(has_domain("web-00000001"));
+    assert_false(has_volume("autoscale.shop.web-00000001.qcow2"));
+    assert_int_equal(in_network("web-00000001"), 0);
+    assert_int_equal(list(&d, NULL, NULL), 0);
+    close_driver(&d);
+}
+
 static void create_and_destroy_are_idempotent(void **state)
 {
     (void)state;
@@ -697,6 +726,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(an_instance_lives_and_leaves_nothing_behind),
+        cmocka_unit_test(one_that_comes_back_with_its_host_is_defined_and_leaves_nothing_either),
         cmocka_unit_test(create_and_destroy_are_idempotent),
         cmocka_unit_test(parked_ones_are_resumed),
         cmocka_unit_test(saved_ones_are_restored),
