@@ -155,7 +155,8 @@ static void the_stat_line_is_read_whatever_the_name(void **state)
             "77 %s T 1 70 71 0 -1 4194560 1 0 0 0 5 6 0 0 20 0 1 0 98765 2000 300 18446744073709551615 1\n",
             names[i]);
         assert_true(process_stat_parse(text, &st));
-        assert_true(st.state == 'T' && st.group == 70 && st.session == 71 && st.threads == 1 && st.start == 98765);
+        assert_true(st.state == 'T' && st.group == 70 && st.session == 71 && st.threads == 1 &&
+                    st.start == 98765);
     }
 }
 
