@@ -1,7 +1,6 @@
-/* Launching a virtual machine: its address, its disk, then a domain under the instance's name, transient
- * unless it is to come back with its host. What
- * fails for good leaves nothing behind; what is in doubt is left for the next list, and said to be in doubt. A
- * domain of that name that is not ours is never touched. */
+/* Launching a virtual machine: its address, its disk, then a domain under the instance's name, transient unless it
+ * is to come back with its host. What fails for good leaves nothing behind; what is in doubt is left for the next
+ * list, and said to be in doubt. A domain of that name that is not ours is never touched. */
 #include <ctype.h>
 #include <stdlib.h>
 #include <string.h>

@@ -236,6 +236,9 @@ static int check_template(struct libvirt *d, const char *path, struct as_error *
     for (size_t i = 0; i < sizeof wanted / sizeof *wanted; i++)
         if (!libvirt_template_has(d->template, wanted[i]))
             return as_settings_fail(s, "template", err, "'%s' must use %s", path, wanted[i]);
+    if (libvirt_template_has(d->template, "<uuid"))
+        return as_settings_fail(s, "template", err,
+                                "'%s' fixes a <uuid>, which each machine needs its own of", path);
     bool seeds = d->user_data || d->network_config, used = libvirt_template_has(d->template, "{seed}");
     if (seeds != used)
         return as_settings_fail(s, "template", err,

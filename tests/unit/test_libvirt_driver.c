@@ -639,6 +639,7 @@ static void bad_templates_are_refused(void **state)
         TEMPLATE("{id}", "{seed}"),
         "<network>{id}{mac}{volume}</network>",
         "<domain>{id}{mac}</domain>",
+        "<domain><uuid>c7a5fdbd-edaf-9455-926a-d65c16db1809</uuid>{id}{mac}{volume}</domain>",
         "<domain>{id}{volume}<!-- {mac} --></domain>",
     };
     for (size_t k = 0; k < sizeof texts / sizeof *texts; k++) {
