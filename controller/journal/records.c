@@ -27,8 +27,8 @@ static const char *const texts[STATEMENTS] = {
     [NEWEST_DECISION] =
         "SELECT id, outcome FROM decision WHERE grp = ?1 ORDER BY last_wall DESC, id DESC LIMIT 1",
     [PUT_METRIC] = "INSERT INTO metric(name) VALUES(?1)",
-    [PUT_SAMPLE] = "INSERT INTO sample(metric, wall, mean, min, max, count)"
-                   " SELECT id, ?2, ?3, ?4, ?5, ?6 FROM metric WHERE name = ?1"
+    [PUT_SAMPLE] = "INSERT OR IGNORE INTO sample(metric, wall, mean, min, max, count)"
+                   " VALUES((SELECT id FROM metric WHERE name = ?1), ?2, ?3, ?4, ?5, ?6)"
                    " ON CONFLICT DO UPDATE SET mean = ?3, min = ?4, max = ?5, count = ?6",
     [SET_VALUE] = "INSERT INTO setting(key, value) VALUES(?1, ?2) ON CONFLICT(key) DO UPDATE SET value = ?2",
     [UNSET_VALUE] = "DELETE FROM setting WHERE key = ?1",
