@@ -13,7 +13,12 @@
 /* Names are literals: they are not copied. */
 static void put_num(cJSON *o, const char *name, double v)
 {
-    cJSON_AddItemToObjectCS(o, name, cJSON_CreateNumber(v));
+    char whole
+        [16]; /* cJSON prints a number, reads it back and compares: half of what a decision's text costs */
+    bool raw = fabs(v) < 1e9 && v == (int)v;
+    if (raw)
+        snprintf(whole, sizeof whole, "%d", (int)v);
+    cJSON_AddItemToObjectCS(o, name, raw ? cJSON_CreateRaw(whole) : cJSON_CreateNumber(v));
 }
 
 static void put_str(cJSON *o, const char *name, const char *v)
@@ -199,7 +204,9 @@ char *report_decision_text(const struct group *g)
 
 cJSON *report_plan(const struct group *g, const struct plan *p)
 {
-    cJSON *o = report_decision(g), *steps = cJSON_AddArrayToObject(o, "steps");
+    char *decision = report_decision_text(g);
+    cJSON *o = decision ? cJSON_Parse(decision) : NULL, *steps = cJSON_AddArrayToObject(o, "steps");
+    free(decision);
     put_str(o, "blocked", p->blocked);
     for (size_t k = 0; k < p->count; k++) {
         const struct step *s = &p->items[k];
