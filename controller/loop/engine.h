@@ -70,18 +70,19 @@ struct rollup {             /* of a series, by the minute                       
 };
 
 struct binding {            /* a series some policy reads                                           */
-    char metric[3 * AS_NAME_MAX];
-    char object[AS_NAME_MAX], name[AS_NAME_MAX];
     enum as_merge merge;
+    int users;              /* inputs that read it, since the newest (re)load                        */
     struct as_series *series;
     struct {
         double value, weight;
         as_time at;
+        uint32_t place;     /* number of its sample in the newest poll + 1; 0: it was not there         */
         bool left_out;      /* the newest poll could not tell it, and said why                      */
     } *parts;               /* newest value of each feed                                            */
     as_time merged_at;      /* when the parts last became a sample                                  */
-    int users;              /* inputs that read it, since the newest (re)load                        */
     struct rollup past;
+    char object[AS_NAME_MAX], name[AS_NAME_MAX];
+    char metric[3 * AS_NAME_MAX];
 };
 
 struct source {
@@ -113,9 +114,9 @@ struct backoff {            /* 5 s doubling to 5 min; after it one probe        
 };
 
 struct leads {              /* newest measured times from a decision to a serving instance          */
-    double s[64];
-    int count, next;
     as_time p95;            /* of these                                                             */
+    int count, next;
+    double s[64];
 };
 
 struct odds {               /* of launches: counts that fade                                        */
@@ -125,51 +126,51 @@ struct odds {               /* of launches: counts that fade                    
 #define HOSTS_MOST 256      /* of a group, since the start                                          */
 
 struct host {               /* one compute endpoint of a group                                      */
-    char name[AS_ENDPOINT_MAX];
     void *port;
     bool retired;           /* not in the configuration any more                                    */
     bool listing;
-    as_time next_list, listed_at /* asked for, of the newest good list; 0 never */, failing_since;
-    as_time answers_since;  /* first good list since the start, or since it failed                  */
-    struct as_error err;
-    struct said said;
     int tries;              /* lists that ended, good or bad, since the start                       */
     int room;               /* -1 not known                                                         */
     int launching;          /* creates under way                                                    */
+    as_time next_list, listed_at /* asked for, of the newest good list; 0 never */, failing_since;
+    as_time answers_since;  /* first good list since the start, or since it failed                  */
     as_time destroyed_at;   /* the newest destroy ended: a list asked for before tells nothing of it */
     struct backoff launch;
+    char name[AS_ENDPOINT_MAX];
+    struct as_error err;
+    struct said said;
 };
 
 struct pool {               /* one balancer endpoint of a group                                     */
+    void *port;
+    bool retired;
+    bool listing;
+    bool refused;           /* AS_EINVAL, AS_EAUTH: cannot be driven as it is                       */
+    bool leaving;           /* not in the configuration any more, and our servers are still there   */
+    int tries;
+    int foreign;            /* members that are not ours                                            */
+    as_time next_list, listed_at, failing_since;
+    as_time answers_since;  /* when it answered again after it was lost for a while; 0 never lost    */
+    as_time noted_at;       /* when the history was last told of weights                            */
+    as_time moved_at;       /* all of them serve elsewhere since then; 0: not yet                   */
+    as_time empty_since;    /* its lists show none of ours since then; 0: the newest did, or failed  */
+    char epoch[48];
     char name[AS_ENDPOINT_MAX];
     const struct as_balancer_driver *driver;
     char *place;            /* the pool there, as driver->pool names it; NULL: it has one            */
     char *terms;            /* the settings it is bound with, as text for the journal               */
-    void *port;
-    bool retired;
-    bool listing;
-    as_time next_list, listed_at, failing_since;
     struct as_error err;
     struct said said;
-    as_time answers_since;  /* when it answered again after it was lost for a while; 0 never lost    */
-    int tries;
-    char epoch[48];
-    int foreign;            /* members that are not ours                                            */
-    bool refused;           /* AS_EINVAL, AS_EAUTH: cannot be driven as it is                       */
-    bool leaving;           /* not in the configuration any more, and our servers are still there   */
-    as_time noted_at;       /* when the history was last told of weights                            */
-    as_time moved_at;       /* all of them serve elsewhere since then; 0: not yet                   */
-    as_time empty_since;    /* its lists show none of ours since then; 0: the newest did, or failed  */
 };
 
 struct policy_input {       /* what one AS_OPT_METRIC option reads                                 */
     const char *text;       /* as configured; lives as long as the policy, its series may not       */
-    int metric_count;       /* 0: the option was not given                                          */
-    struct formula *formula; /* NULL: one plain metric as it is                                     */
-    struct binding *bound[FORMULA_METRICS];
-    struct source *owners[FORMULA_METRICS];
     struct as_series *own;  /* a formula's results; NULL for one plain metric                       */
     struct rollup *past;    /* of them, when the policy learns; else NULL                           */
+    struct formula *formula; /* NULL: one plain metric as it is                                     */
+    int metric_count;       /* 0: the option was not given                                          */
+    struct source *owners[FORMULA_METRICS];
+    struct binding *bound[FORMULA_METRICS];
 };
 
 struct policy_run {

@@ -193,7 +193,7 @@ void policy_propose(struct engine *e, struct policy_run *run, const struct as_vi
     r->policy = run->cfg->name;
     r->type = run->cfg->type->name;
     r->damps_itself = run->cfg->type->damps_itself;
-    memset(&r->p, 0, sizeof r->p);
+    memset(&r->p, 0, offsetof(struct as_proposal, reason) + 1);
     run->cfg->type->decide(run->state, &v, &r->p);
     if (r->p.count < 0)
         r->p.count = 0;

@@ -149,8 +149,9 @@ static void close_round(struct engine *e, struct source *s)
 /* Samples of a poll by name. A balancer with a thousand backends gives thousands of them, and to search for
  * each binding among them would cost more than all decisions together. */
 struct sample_index {
-    const struct as_sample *items;
-    uint32_t *slots, mask; /* number of the sample + 1; 0: empty */
+    const struct as_samples *samples;
+    uint32_t *slots, mask; /* number of the sample + 1; 0: empty. Made for the first that is looked up */
+    bool failed;           /* no memory */
 };
 
 static uint32_t name_hash(const char *object, const char *series)
@@ -163,52 +164,71 @@ static uint32_t name_hash(const char *object, const char *series)
     return h ^ h >> 15;
 }
 
+static bool is_named(const struct as_sample *v, const char *object, const char *series)
+{
+    return strcmp(v->series, series) == 0 && strcmp(v->object, object) == 0;
+}
+
 /* The slot of this name: the first sample's that has it, or the empty one where it would be. */
 static uint32_t *index_slot(const struct sample_index *ix, const char *object, const char *series)
 {
     for (uint32_t at = name_hash(object, series);; at++) {
         uint32_t *slot = &ix->slots[at & ix->mask];
-        const struct as_sample *v = &ix->items[*slot ? *slot - 1 : 0];
-        if (!*slot || (strcmp(v->series, series) == 0 && strcmp(v->object, object) == 0))
+        if (!*slot || is_named(&ix->samples->items[*slot - 1], object, series))
             return slot;
     }
 }
 
-static bool index_samples(struct sample_index *ix, const struct as_samples *samples)
+static bool index_samples(struct sample_index *ix)
 {
+    const struct as_samples *samples = ix->samples;
     uint32_t size = 16;
     while (size < 2 * samples->count)
         size *= 2;
-    *ix = (struct sample_index){ samples->items, calloc(size, sizeof *ix->slots), size - 1 };
+    ix->slots = calloc(size, sizeof *ix->slots);
+    ix->mask = size - 1;
     for (uint32_t n = 0; ix->slots && n < samples->count; n++) {
         uint32_t *slot = index_slot(ix, samples->items[n].object, samples->items[n].series);
         if (*slot == 0)
             *slot = n + 1;
     }
-    return ix->slots != NULL;
+    ix->failed = !ix->slots;
+    return !ix->failed;
 }
 
-static void take_cpu(struct engine *e, const struct source *s, const struct sample_index *ix)
+/* Its number + 1, or 0. */
+static uint32_t look_up(struct sample_index *ix, const char *object, const char *series)
+{
+    bool ready = ix->slots || (!ix->failed && index_samples(ix));
+    return ready ? *index_slot(ix, object, series) : 0;
+}
+
+/* The same. A source that tells the same things as before has this one where it was. */
+static uint32_t find_sample(struct sample_index *ix, const struct binding *b, uint32_t before)
+{
+    const struct as_samples *all = ix->samples;
+    bool there = before > 0 && before <= all->count && is_named(&all->items[before - 1], b->object, b->name);
+    return there ? before : look_up(ix, b->object, b->name);
+}
+
+static void take_cpu(struct engine *e, const struct source *s, struct sample_index *ix)
 {
     for (struct group *g = e->groups; g; g = g->next)
         for (struct instance *i = weighs_by(g, s) ? g->instances : NULL; i; i = i->next) {
-            uint32_t n = *index_slot(ix, i->id, AS_SERIES_CPU);
+            uint32_t n = look_up(ix, i->id, AS_SERIES_CPU);
             if (n)
-                weigh_cpu_take(i, ix->items[n - 1].value, e->now, s->cfg->max_age);
+                weigh_cpu_take(i, ix->samples->items[n - 1].value, e->now, s->cfg->max_age);
         }
 }
 
 static void take_samples(struct engine *e, struct source *s, struct feed *f, const struct op *op)
 {
     size_t idx = (size_t)(f - s->feeds);
-    struct sample_index ix;
-    if (!index_samples(&ix, &op->samples)) {
-        log_error("loop", "out of memory: a poll was left out");
-        return;
-    }
+    struct sample_index ix = { .samples = &op->samples };
     for (size_t k = 0; k < s->binding_count; k++) {
         struct binding *b = s->bindings[k];
-        uint32_t n = *index_slot(&ix, b->object, b->name);
+        uint32_t n = find_sample(&ix, b, b->parts[idx].place);
+        b->parts[idx].place = n;
         b->parts[idx].left_out = n == 0 && op->err.msg[0]; /* its last value is not what it is now */
         if (n == 0)
             continue;
@@ -219,6 +239,8 @@ static void take_samples(struct engine *e, struct source *s, struct feed *f, con
     }
     if (s->weighs)
         take_cpu(e, s, &ix);
+    if (ix.failed)
+        log_error("loop", "out of memory: a poll was left out");
     free(ix.slots);
     s->fresh_round = true;
 }

@@ -150,9 +150,11 @@ void reconcile_hosts(struct group *g, struct op *op)
     for (struct instance *i = g->instances; i; i = i->next)
         if (i->host == op->index && judged_by(i, op))
             i->listed = false;
+    struct instance *next = g->instances; /* probably the next one's */
     for (size_t k = 0; k < op->instances.count; k++) {
         const struct as_instance *seen = &op->instances.items[k];
-        struct instance *i = instance_find(g, seen->id);
+        struct instance *i = next && strcmp(next->id, seen->id) == 0 ? next : instance_find(g, seen->id);
+        next = i ? i->next : next;
         news = news || !i || i->host < 0;
         if (i && i->host < 0)
             i->host = op->index;
@@ -221,11 +223,22 @@ static void veil(struct membership *m, const struct group *g)
     m->veiled_until = g->engine->now + g->cfg->balancer.drain;
 }
 
-/* Returns true when it is more than other sessions of members that serve. */
-static bool take_members(struct group *g, const struct op *op)
+/* What weights are worked out from. */
+static void take_work(struct membership *m, const struct as_member *seen, as_time asked)
+{
+    if (seen && seen->served != m->served)
+        m->worked_at = asked;
+    m->served = seen ? seen->served : 0;
+    m->response_ms = seen ? seen->response_ms : 0;
+    m->response_over = seen ? seen->response_over : 0;
+}
+
+/* Returns true when it is more than other sessions of members that serve. *known: how many of the list it found. */
+static bool take_members(struct group *g, const struct op *op, size_t *known)
 {
     size_t hint = 0;
     bool news = false;
+    *known = 0;
     for (struct instance *i = g->instances; i; i = i->next) {
         struct membership *m = &i->pools[op->index];
         if (m->busy || m->changed_at > op->submitted) {
@@ -235,6 +248,7 @@ static bool take_members(struct group *g, const struct op *op)
         const struct as_member *seen = find_member(&op->members, &hint, i->id);
         if (!seen && m->listed_at == 0 && (i->state == INST_SERVING || i->state == INST_DRAINING))
             veil(m, g); /* lost while we were away */
+        *known += seen != NULL;
         int weight = seen ? seen->weight : 0;
         enum as_member_state state = seen ? seen->state : AS_MEMBER_OUT;
         news = news || m->listed_at == 0 || m->listed_at < m->changed_at || m->listed != (seen != NULL) ||
@@ -244,11 +258,8 @@ static bool take_members(struct group *g, const struct op *op)
         m->state = state;
         m->held = seen ? seen->held : 0;
         m->weight = weight;
-        if (seen && seen->served != m->served)
-            m->worked_at = op->submitted;
-        m->served = seen ? seen->served : 0;
-        m->response_ms = seen ? seen->response_ms : 0;
-        m->response_over = seen ? seen->response_over : 0;
+        if (g->cfg->balancer.weigh || m->weigh > 0)
+            take_work(m, seen, op->submitted);
     }
     return news;
 }
@@ -259,7 +270,6 @@ static int find_strangers(struct group *g, const struct op *op)
     struct pool *p = &g->pools[op->index];
     const struct instance *next = g->instances; /* probably the next member's */
     int orphans = 0;
-    p->foreign = 0;
     for (size_t k = 0; k < op->members.count; k++) {
         const struct as_member *m = &op->members.items[k];
         const struct instance *known = next && strcmp(next->id, m->id) == 0 ? next : NULL;
@@ -365,8 +375,10 @@ void reconcile_pool(struct group *g, struct op *op)
         p->answers_since = g->engine->now;
     p->listed_at = op->submitted;
     note_epoch(g, p, op->members.epoch);
-    news = take_members(g, op) || news;
-    int orphans = find_strangers(g, op);
+    size_t known;
+    news = take_members(g, op, &known) || news;
+    p->foreign = 0;
+    int orphans = known < op->members.count ? find_strangers(g, op) : 0;
     if (p->leaving) {
         let_go(g, p, op, orphans);
     } else {

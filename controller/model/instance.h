@@ -31,24 +31,25 @@ const char *inst_state_name(enum inst_state s);
 enum inst_state inst_state_parse(const char *name);
 bool inst_move_legal(enum inst_state from, enum inst_state to);
 
-struct membership {        /* how one balancer sees the instance                                      */
+struct membership {        /* how one balancer sees the instance; what every list tells comes first  */
     bool listed;           /* in its newest list                                                      */
     bool busy;             /* a call about it is on its way                                           */
     bool unsure;           /* a call about it had no answer: it may still be carried out              */
     enum as_member_state state;
-    double held;           /* sessions                                                                */
-    double response_ms, response_over, served; /* as listed; 0: not known                             */
     int weight;            /* as listed                                                               */
-    int noted;             /* weight as the history was last told; 0: not yet                         */
+    int fails;
+    double held;           /* sessions                                                                */
     double weigh;          /* weight aimed at (weighting = "load"); 0: none yet                       */
-    bool alike;            /* when last judged it answered as fast as the others                      */
-    double mark_ms, mark_served; /* response_ms and served where the work that is judged begins       */
-    as_time weighed_at, worked_at;
     as_time listed_at;     /* when the newest list that was judged was asked for                      */
     as_time changed_at;    /* when our newest call about it ended                                     */
     as_time veiled_until;  /* a reload hid sessions of before it: until then "none" is no proof       */
     as_time retry_at;
-    int fails;
+    /* The rest is for groups that weigh. */
+    double response_ms, response_over, served; /* as listed; 0: not known                             */
+    double mark_ms, mark_served; /* response_ms and served where the work that is judged begins       */
+    as_time weighed_at, worked_at;
+    int noted;             /* weight as the history was last told; 0: not yet                         */
+    bool alike;            /* when last judged it answered as fast as the others                      */
 };
 
 struct group;
@@ -83,13 +84,13 @@ struct instance {
     as_time compute_done;         /* when our newest compute call about it ended                      */
     as_time retry_at;             /* of a failed destroy                                              */
     as_time next_probe;
+    char id[AS_ID_MAX];
     /* The rest is for what happens to one of them. */
     int64_t wanted_wall, since_wall, serving_wall;
     struct {                      /* as the weighting_source told, smoothed; at 0: never              */
         double percent;
         as_time at, until;        /* believed until                                                  */
     } cpu;
-    char id[AS_ID_MAX];
     char revision[AS_REVISION_MAX];
     char host_name[AS_ENDPOINT_MAX]; /* as journalled: outlives the configuration                        */
     char address[AS_ADDRESS_MAX];

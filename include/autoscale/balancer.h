@@ -23,14 +23,14 @@ enum as_member_state {
 
 struct as_member {
     char id[AS_ID_MAX];
-    char address[AS_ADDRESS_MAX];
-    uint16_t port;
     enum as_member_state state; /* set by list                                                     */
     int weight;                 /* 1..256; admit: 0 is the driver's usual                            */
     double held;                /* sessions (or slots) it holds now, set by list                   */
+    uint16_t port;
     double response_ms;         /* mean time of its recent work, set by list; 0: not known         */
     double response_over;       /* pieces of work that mean runs over, set by list; 0: not known   */
     double served;              /* work it has finished so far, set by list; 0: not known          */
+    char address[AS_ADDRESS_MAX];
 };
 
 struct as_members {             /* zero-initialised by the caller, freed with as_members_fini      */

@@ -39,10 +39,10 @@ enum as_run_state {
 
 struct as_instance {
     char id[AS_ID_MAX];
-    char revision[AS_REVISION_MAX];
     enum as_run_state state;
-    char address[AS_ADDRESS_MAX]; /* "" while not known                                            */
     uint16_t port;                /* 0 while not known                                             */
+    char address[AS_ADDRESS_MAX]; /* "" while not known                                            */
+    char revision[AS_REVISION_MAX];
     int64_t created_wall;         /* ms, 0 when not known                                          */
     char detail[128];             /* for people: "exited (137)"                                    */
 };

@@ -26,10 +26,10 @@ struct as_series_doc {  /* a series a source can give; tables end with a NULL na
 };
 
 struct as_sample {
-    char object[AS_NAME_MAX]; /* "" for a source that measures one thing                          */
-    char series[AS_NAME_MAX];
     double value;
     double weight;            /* > 0, for AS_MERGE_MEAN; otherwise 1                               */
+    char object[AS_NAME_MAX]; /* "" for a source that measures one thing                          */
+    char series[AS_NAME_MAX];
 };
 
 struct as_samples {           /* zero-initialised by the caller, freed with as_samples_fini        */

@@ -14,6 +14,13 @@
 static const char web_5[] = WEB("");
 static const char web_slow[] = WEB("interval = \"3s\"; ");
 
+static const char two_series[] =
+    "sources = { m = { driver = \"sim\"; }; };\n"
+    "groups = { web = { min = 2; max = 10; compute = { driver = \"sim\"; hosts = [ \"a\" ]; };\n"
+    "  health = { http = \"/\"; }; policies = [ \"load\", \"room\" ]; }; };\n"
+    "policies = { load = { type = \"target\"; metric = \"m.load\"; per_instance = 10.0; };\n"
+    "  room = { type = \"target\"; metric = \"m.room\"; per_instance = 10.0; }; };\n";
+
 static const struct input_record *input_of(struct kit *k)
 {
     assert_int_equal(web(k)->decision.proposals[0].input_count, 1);
@@ -203,6 +210,60 @@ static void every_list_is_news_while_an_instance_is_on_its_way(void **state)
     kit_end(&k);
 }
 
+/* One poll: "name=value name=value". */
+static void poll(struct kit *k, const char *text)
+{
+    struct source *s = k->engine->sources;
+    struct op *op = op_new(OP_POLL, k->engine->now, AS_SECOND);
+    assert_non_null(op);
+    op->source = s;
+    s->inflight++;
+    char name[16];
+    double value;
+    for (int n; sscanf(text, " %15[^=]=%lf%n", name, &value, &n) == 2; text += n)
+        assert_int_equal(as_samples_add(&op->samples, "", name, value, 1, NULL), AS_OK);
+    observe_polled(k->engine, op);
+    op_free(op);
+}
+
+static double value_of(struct kit *k, const char *metric)
+{
+    const struct source *s = k->engine->sources;
+    for (size_t n = 0; n < s->binding_count; n++)
+        if (strcmp(s->bindings[n]->metric, metric) == 0)
+            return s->bindings[n]->parts[0].value;
+    fail_msg("%s is not bound", metric);
+    return 0;
+}
+
+static void a_series_is_found_wherever_a_poll_has_it(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *poll;
+        double load, room;
+    } rows[] = {
+        { "load=10 room=20", 10, 20 },
+        { "load=11 room=21", 11, 21 },
+        { "room=22 load=12", 12, 22 },
+        { "other=1 more=2 room=23 load=13", 13, 23 },
+        { "load=14", 14, 23 }, /* what is not told keeps its last value and ages */
+        { "other=3", 14, 23 },
+        { "", 14, 23 },
+        { "room=25 other=4 load=15 load=99", 15, 25 },
+        { "other=5 load=16 room=26", 16, 26 },
+    };
+    struct kit k = { .load = 50, .room = 50 };
+    kit_start(&k, two_series, &(struct sim_params){ .seed = 96 });
+    kit_run(&k, 10 * AS_SECOND);
+    for (size_t n = 0; n < sizeof rows / sizeof *rows; n++) {
+        poll(&k, rows[n].poll);
+        assert_true(value_of(&k, "m.load") == rows[n].load);
+        assert_true(value_of(&k, "m.room") == rows[n].room);
+    }
+    kit_end(&k);
+}
+
 static void the_summary_is_of_the_newest_decision(void **state)
 {
     (void)state;
@@ -225,6 +286,7 @@ int main(void)
         cmocka_unit_test(members_that_are_as_before_are_no_news),
         cmocka_unit_test(instances_that_are_as_before_are_no_news),
         cmocka_unit_test(every_list_is_news_while_an_instance_is_on_its_way),
+        cmocka_unit_test(a_series_is_found_wherever_a_poll_has_it),
         cmocka_unit_test(the_summary_is_of_the_newest_decision),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
