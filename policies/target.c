@@ -20,6 +20,7 @@ struct target {
     double panic_threshold;
     struct panic panic;
     double per_instance; /* what one instance carries, in the metric's unit */
+    char each[64];       /* the same in a reason */
     double tolerance;
     bool mean; /* the metric is already a mean per serving instance */
     bool scale_in;
@@ -110,6 +111,7 @@ static int target_init(void *state, const struct as_settings *settings, struct a
     policy_metric_init(&t->metric, settings);
     t->mean = mean;
     t->per_instance = as_settings_num(settings, mean ? "average" : "per_instance");
+    snprintf(t->each, sizeof t->each, " / %s per instance = ", policy_num(t->per_instance).s);
     t->tolerance = as_settings_num(settings, "tolerance");
     t->scale_in = as_settings_bool(settings, "scale_in");
     int rc = read_queue(t, settings, err);
@@ -156,9 +158,8 @@ static void explain(const struct target *t, const struct as_view *view, const st
         snprintf(queue, sizeof queue, " + %s waiting / %ss", policy_num(l->queue).s, policy_num(t->drain).s);
     else if (t->queue)
         snprintf(queue, sizeof queue, " + %s waiting", policy_num(l->queue).s);
-    policy_words(out, t->metric.name, " ", policy_num(l->value).s, times, queue, " / ",
-                 policy_num(t->per_instance).s, " per instance = ", policy_num(l->need).s, ": want ",
-                 policy_num(want).s, *why ? ", " : "", why, NULL);
+    policy_words(out, t->metric.name, " ", policy_num(l->value).s, times, queue, t->each,
+                 policy_num(l->need).s, ": want ", policy_num(want).s, *why ? ", " : "", why, NULL);
 }
 
 /* The fast window beside the slow one: may only raise `want`. Never down before the slow window has seen it too. */
