@@ -244,14 +244,14 @@ static void plan_joining(struct planner *p, const struct instance *i)
         plan_boot_deadline(p, i, since, "the balancer's checks did not pass");
 }
 
-/* A weight is worth a call when it is off by a twentieth. */
+/* A weight is worth a call when it is off by a twentieth; back to even, it is the usual one again and not nearly. */
 static void plan_weights(struct planner *p, const struct instance *i)
 {
     for (size_t k = 0; k < p->g->pool_count; k++) {
         const struct membership *m = &i->pools[k];
         int aim = (int)(m->weigh + 0.5), off = aim - m->weight;
-        if (aim == 0 || p->g->pools[k].leaving || !m->listed || m->state != AS_MEMBER_UP ||
-            20 * (off < 0 ? -off : off) < m->weight)
+        bool near = p->g->cfg->balancer.weigh && 20 * (off < 0 ? -off : off) < m->weight;
+        if (aim == 0 || p->g->pools[k].leaving || !m->listed || m->state != AS_MEMBER_UP || near)
             continue;
         if (off == 0 || !ready_to_call(p, &p->g->pools[k], m))
             continue;

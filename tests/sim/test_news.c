@@ -264,6 +264,24 @@ static void a_series_is_found_wherever_a_poll_has_it(void **state)
     kit_end(&k);
 }
 
+static void back_to_even_is_the_usual_weight_and_not_nearly(void **state)
+{
+    (void)state;
+    struct kit k = { .load = 50 };
+    struct plan plan = { 0 };
+    start_calm(&k);
+    struct membership *m = &web(&k)->instances->pools[0];
+    m->listed_at = k.engine->now;
+    m->weigh = 100; /* as when weighting = "load" has been taken back */
+    m->weight = 97;
+    assert_true(plan_group(web(&k), k.engine->now, &plan));
+    assert_int_equal(plan.count, 1);
+    assert_int_equal(plan.items[0].kind, STEP_WEIGH);
+    assert_int_equal(plan.items[0].weight, 100);
+    plan_fini(&plan);
+    kit_end(&k);
+}
+
 static void the_summary_is_of_the_newest_decision(void **state)
 {
     (void)state;
@@ -287,6 +305,7 @@ int main(void)
         cmocka_unit_test(instances_that_are_as_before_are_no_news),
         cmocka_unit_test(every_list_is_news_while_an_instance_is_on_its_way),
         cmocka_unit_test(a_series_is_found_wherever_a_poll_has_it),
+        cmocka_unit_test(back_to_even_is_the_usual_weight_and_not_nearly),
         cmocka_unit_test(the_summary_is_of_the_newest_decision),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
