@@ -26,12 +26,15 @@ def by(f; $name): group_by(f)[] | . as $g | summary($name + ($g[0] | f | tostrin
 | map(select(.believed == 1)) as $rows | map(select(.believed != 1)) as $wrong
 | ( $ks[] as $k | ($rows | map(judged($k))) as $j
     | ([], head("k = \($k)"), ($j | summary("all")), ($j | by(.boot; "boot s ")), ($j | by(.load; "load ")), ($j | by(.late; "late s ")), ($j | by(.trace; ""))) ),
-  ( [], [ "policy, medians", "pain k=\($ks | join(", k="))", "sigma5", "sigma5@70", "kappa%", ">SLO%", "adaptations" ],
-    ( [ $rows[] | . as $row | .policies[] | . + { pains: [ . as $p | $ks[] as $k | $p | ratios($row; $k) | mean ] } ] | group_by(.policy) | sort_by(map(.pains[0]) | median)[]
+  ( [], [ "policy, medians", "pain k=\($ks | join(", k="))", "sigma5", "sigma5@70", "kappa%", ">SLO%", "adaptations", "auto below it" ],
+    ( [ $rows[] | . as $row | [ $ks[] as $k | auto_of($k) | ratios($row; $k) | mean ] as $mine
+          | .policies[] | . + { pains: [ . as $p | $ks[] as $k | $p | ratios($row; $k) | mean ] } | . as $p
+          | .below = [ range($ks | length) as $i | $mine[$i] < $p.pains[$i] ] ] | group_by(.policy) | sort_by(map(.pains[0]) | median)[]
       | . as $g | [ $g[0].policy, ([ range($ks | length) as $i | $g | map(.pains[$i]) | median | fixed(3) ] | join(", ")), ($g | map(.sigma5) | median | fixed(1)),
-          ($g | map(.sigma5_at_70) | median | fixed(1)), ($g | map(.kappa) | median | fixed(1)), ($g | map(.over) | median | fixed(3)), ($g | map(.adaptations) | median | fixed(0)) ] ),
+          ($g | map(.sigma5_at_70) | median | fixed(1)), ($g | map(.kappa) | median | fixed(1)), ($g | map(.over) | median | fixed(3)), ($g | map(.adaptations) | median | fixed(0)),
+          (if $g[0].policy | startswith("auto:") then "-" else [ range($ks | length) as $i | "\($g | share(.below[$i]) | fixed(0))%" ] | join(", ") end) ] ),
     ( $rows | map(.oracle) | [ "oracle", ([ $ks[] | 1 | fixed(3) ] | join(", ")), (map(.sigma5) | median | fixed(1)), (map(.sigma5_at_70) | median | fixed(1)), "-",
-          (map(.over) | median | fixed(3)), (map(.adaptations) | median | fixed(0)) ] ) ),
+          (map(.over) | median | fixed(3)), (map(.adaptations) | median | fixed(0)), "-" ] ) ),
   ( [], [ "lost by most", "k", "auto", "rival", "", "times" ],
     ( [ $rows[] as $row | $ks[] as $k | $row | judged($k) | select(.won | not) ] | sort_by(-.mean / .best.pain) | .[:12][]
       | [ "\(.trace) boot \(.boot) \(.load) late \(.late)", .k, (.mean | fixed(3)), (.best.pain | fixed(3)), .best.policy, (.mean / .best.pain | fixed(2)) ] ) ),
