@@ -135,7 +135,7 @@ $(B)/autoscale.conf.5: controller/autoscale.conf.5.in $(BIN)
 	    -e '/^@POLICIES@$$/{r $(B)/man/policies' -e 'd}' $< >$@
 
 # --- proof ---------------------------------------------------------------------------------------
-check: ## every test there is, set-up included; needs root (sudo make check); about ten minutes
+check: ## every test there is, set-up included; needs root (sudo make check); about fifteen minutes
 	@if [ "$$(id -u)" != 0 ]; then \
 	    echo "make check needs root: its end-to-end tests start Docker, HAProxy and databases of their own." >&2; \
 	    echo "Run: sudo make check        (without root: make unit fuzz)" >&2; exit 1; fi
@@ -145,7 +145,7 @@ check: ## every test there is, set-up included; needs root (sudo make check); ab
 	    --title "units and the simulated loop" $(UNIT_BIN) \
 	    --title "the same with address and undefined-behaviour sanitizers" $(SAN_BIN) \
 	    --title "fuzz corpora, with sanitizers" $(SAN_FUZZ) \
-	    --title "end to end, on real servers, two at a time" --jobs 2 $$(BUILD=$(B) tests/e2e/run --list); \
+	    --title "end to end, on real servers, three at a time" --jobs 3 $$(BUILD=$(B) tests/e2e/run --list); \
 	    status=$$?; $(give_back); exit $$status
 
 unit: ## rules, documents, unit tests, the loop under a virtual clock; needs no root (SAN=1: with sanitizers)
