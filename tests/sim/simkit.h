@@ -152,9 +152,10 @@ __attribute__((unused)) static void kit_crash(struct kit *k)
 __attribute__((unused)) static void kit_start(struct kit *k, const char *text, const struct sim_params *p)
 {
     log_set_level(getenv("SIM_LOG") ? LOG_LEVEL_DEBUG : LOG_LEVEL_ERROR);
-    static int serial; /* a test that fails leaves its journal locked */
     const char *dir = access("/dev/shm", W_OK) == 0 ? "/dev/shm" : "/tmp"; /* thousands of commits: no disk needed */
-    snprintf(k->journal_path, sizeof k->journal_path, "%s/autoscale-sim-%d-%d.db", dir, getpid(), serial++);
+    snprintf(k->journal_path, sizeof k->journal_path, "%s/autoscale-sim-XXXXXX", dir);
+    assert_non_null(mkdtemp(k->journal_path)); /* never what a test that was killed has left behind */
+    strcat(k->journal_path, "/db");
     k->hold = kit_config(k, text);
     k->sim = sim_new(p, kit_metric, k);
     assert_non_null(k->sim);
@@ -172,6 +173,8 @@ __attribute__((unused)) static void kit_end(struct kit *k)
         snprintf(path, sizeof path, "%s%s", k->journal_path, suffixes[n]);
         unlink(path);
     }
+    *strrchr(k->journal_path, '/') = '\0';
+    rmdir(k->journal_path);
 }
 
 __attribute__((unused)) static void kit_run(struct kit *k, as_time span)

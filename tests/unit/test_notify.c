@@ -23,6 +23,7 @@ static int setup(void **state)
     struct sockaddr_un a = { .sun_family = AF_UNIX };
     snprintf(path, sizeof path, "/tmp/autoscale-notify-%ld", (long)getpid());
     memcpy(a.sun_path, path, sizeof path);
+    unlink(path); /* of a test that was killed, when pids were here before */
     fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_NONBLOCK, 0);
     return bind(fd, (struct sockaddr *)&a, sizeof a) || setenv("NOTIFY_SOCKET", path, 1);
 }
