@@ -564,10 +564,12 @@ static void slow_application_is_stopped_within_the_deadline(void **state)
     (void)state;
     NEEDS_DOCKER();
     struct driver d = open_as(endpoint, "web",
-                              "image=\"shop:1\"; port=80; network=\"shopnet\"; stop_timeout=\"60s\";"
-                              "command=[\"sh\",\"-c\",\"trap : TERM; while :; do sleep 1; done\"];");
+                              "image=\"shop:1\"; port=8080; network=\"shopnet\"; stop_timeout=\"60s\";"
+                              "command=[\"sh\",\"-c\",\"trap : TERM; httpd -h /www -p 8080; "
+                              "while :; do sleep 1; done\"];");
     struct as_instance i = { 0 };
     assert_ok(d, create(&d, "web-0000000f", &i));
+    assert_true(answers(&i)); /* it hears TERM by now */
     as_time began = as_clock_monotonic();
     assert_ok(d, as_compute_docker.destroy(d.state, in(8000), &i, &d.err));
     as_time took = as_clock_monotonic() - began;
