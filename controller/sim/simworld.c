@@ -239,7 +239,7 @@ static void unmake_box(struct simworld *s, const char *id)
         }
 }
 
-static struct seat *add_seat(struct simworld *s, const char *pool, const char *group, const char *id)
+struct seat *sim_seat(struct simworld *s, const char *pool, const char *group, const char *id)
 {
     struct seat *m = calloc(1, sizeof *m);
     if (!m)
@@ -263,7 +263,7 @@ static void take_seat(struct simworld *s, const struct sim_port *port, const cha
         (!b->ready_at || s->now < b->ready_at)) /* one that answered once and died since is another matter */
         broken(s, "G4: %s is admitted before it answers", id);
     if (!m)
-        m = add_seat(s, port->name, port->group, id);
+        m = sim_seat(s, port->name, port->group, id);
     m->draining = false;
 }
 
@@ -710,22 +710,23 @@ struct sim_params *sim_tune(struct simworld *s)
     return &s->p;
 }
 
-void sim_kill(struct simworld *s, const char *group, int n)
+static void end_some(struct simworld *s, const char *group, int n, bool only_parked)
 {
     for (struct box *b = s->boxes; b && n > 0; b = b->next)
-        if (strcmp(b->group, group) == 0 && !b->stopped) {
+        if (strcmp(b->group, group) == 0 && (b->parked || !only_parked) && !b->stopped) {
             b->stopped = true;
             n--;
         }
 }
 
+void sim_kill(struct simworld *s, const char *group, int n)
+{
+    end_some(s, group, n, false);
+}
+
 void sim_kill_parked(struct simworld *s, const char *group, int n)
 {
-    for (struct box *b = s->boxes; b && n > 0; b = b->next)
-        if (strcmp(b->group, group) == 0 && b->parked && !b->stopped) {
-            b->stopped = true;
-            n--;
-        }
+    end_some(s, group, n, true);
 }
 
 void sim_restart_host(struct simworld *s, const char *host, bool wakes)
@@ -761,8 +762,7 @@ static void go_on(struct simworld *s, const char *host)
 void sim_hang_host(struct simworld *s, const char *host, bool hung)
 {
     char before[sizeof s->hung];
-    bool was = strcmp(s->hung, host) == 0;
-    if (was == hung)
+    if ((strcmp(s->hung, host) == 0) == hung)
         return;
     memcpy(before, s->hung, sizeof before);
     snprintf(s->hung, sizeof s->hung, "%s", hung ? host : "");
@@ -778,11 +778,6 @@ void sim_lose_members(struct simworld *s)
         free(m);
     }
     s->epoch++;
-}
-
-void sim_seat(struct simworld *s, const char *pool, const char *group, const char *id)
-{
-    add_seat(s, pool, group, id);
 }
 
 int sim_seated(const struct simworld *s, const char *pool)

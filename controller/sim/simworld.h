@@ -8,6 +8,7 @@
 #include "../loop/engine.h"
 
 struct simworld;
+struct seat;
 
 struct sim_params {
     uint64_t seed;
@@ -55,7 +56,8 @@ void sim_restart_host(struct simworld *s, const char *host, bool wakes); /* park
 void sim_kill(struct simworld *s, const char *group, int n); /* n running ones end by themselves        */
 void sim_hang_host(struct simworld *s, const char *host, bool hung); /* calls do not return             */
 void sim_lose_members(struct simworld *s);                   /* the balancer restarts                   */
-void sim_seat(struct simworld *s, const char *pool, const char *group, const char *id); /* by somebody else     */
+/* A new member of a balancer, by somebody else than the engine. */
+struct seat *sim_seat(struct simworld *s, const char *pool, const char *group, const char *id);
 int sim_seated(const struct simworld *s, const char *pool);  /* members of a balancer, whatever state    */
 uint64_t sim_creates(const struct simworld *s);              /* creates asked for so far                */
 const char *sim_violation(const struct simworld *s);         /* "" or the first broken guarantee        */
