@@ -61,7 +61,7 @@ static struct op *instance_op(struct instance *i, enum op_kind kind, as_time tim
 static void identify(struct as_instance *out, const struct instance *i)
 {
     snprintf(out->id, sizeof out->id, "%s", i->id);
-    snprintf(out->revision, sizeof out->revision, "%s", i->revision);
+    snprintf(out->revision, sizeof out->revision, "%s", i->notes->revision);
     snprintf(out->address, sizeof out->address, "%s", i->address);
     out->port = i->port;
 }
@@ -74,7 +74,7 @@ static void launch(struct instance *i, int host, const char *why)
     if (!op)
         return;
     i->host = host;
-    snprintf(i->host_name, sizeof i->host_name, "%s", h->name);
+    snprintf(i->notes->host_name, sizeof i->notes->host_name, "%s", h->name);
     i->busy = true;
     i->listed = i->absent = i->died = false;
     i->launched_at = g->engine->now;
@@ -84,7 +84,7 @@ static void launch(struct instance *i, int host, const char *why)
     g->launches++;
     op->port = h->port;
     op->index = host;
-    identify(&op->target, i);
+    identify(&op->call->target, i);
     instance_move(i, INST_CREATING, "on %s: %s", h->name, why);
     engine_submit(g->engine, op);
 }
@@ -99,7 +99,7 @@ static void tell_host(struct instance *i, enum op_kind kind)
     i->busy = true;
     op->port = g->hosts[i->host].port;
     op->index = i->host;
-    identify(&op->target, i);
+    identify(&op->call->target, i);
     engine_submit(g->engine, op);
 }
 
@@ -115,7 +115,7 @@ static void unpark(struct instance *i, const char *why)
 {
     struct group *g = i->group;
     if (i->state == INST_PARKED) {
-        instance_move(i, INST_BOOTING, "unparked on %s: %s", i->host_name, why);
+        instance_move(i, INST_BOOTING, "unparked on %s: %s", i->notes->host_name, why);
         i->warm = true;
         i->wanted_at = g->engine->now;
         i->passes = i->misses = 0;
@@ -134,11 +134,11 @@ static void tell_pool(struct instance *i, enum op_kind kind, const struct step *
     op->port = g->pools[s->index].port;
     op->index = s->index;
     op->force = s->force;
-    snprintf(op->member.id, sizeof op->member.id, "%s", i->id);
-    snprintf(op->member.address, sizeof op->member.address, "%s", i->address);
-    op->member.port = i->port;
+    snprintf(op->call->member.id, sizeof op->call->member.id, "%s", i->id);
+    snprintf(op->call->member.address, sizeof op->call->member.address, "%s", i->address);
+    op->call->member.port = i->port;
     const struct membership *m = &i->pools[s->index];
-    op->member.weight = kind == OP_WEIGHT ? s->weight : m->weigh > 0 ? (int)(m->weigh + 0.5) : 0;
+    op->call->member.weight = kind == OP_WEIGHT ? s->weight : m->weigh > 0 ? (int)(m->weigh + 0.5) : 0;
     engine_submit(g->engine, op);
 }
 
@@ -211,14 +211,14 @@ void act_on_plan(struct group *g, const struct plan *p)
 
 static void created_ok(struct group *g, struct instance *i, const struct op *op)
 {
-    snprintf(i->address, sizeof i->address, "%s", op->created.address);
-    i->port = op->created.port;
+    snprintf(i->address, sizeof i->address, "%s", op->call->created.address);
+    i->port = op->call->created.port;
     i->passes = i->misses = 0;
     i->next_probe = g->engine->now;
     i->listed = true;
     i->parked = false;
     backoff_clear(&g->hosts[op->index].launch);
-    instance_move(i, INST_BOOTING, "created on %s as %s:%u", i->host_name, i->address, i->port);
+    instance_move(i, INST_BOOTING, "created on %s as %s:%u", i->notes->host_name, i->address, i->port);
 }
 
 void act_created(struct group *g, struct op *op)
@@ -251,7 +251,7 @@ void act_created(struct group *g, struct op *op)
         group_count_launch(g, i, true);
         instance_move(i, INST_WANTED, "%s", op->err.msg); /* it did not happen: another host, or later */
         i->host = -1;
-        i->host_name[0] = '\0';
+        i->notes->host_name[0] = '\0';
         break;
     default: /* will not heal by itself: back off the whole group */
         i->absent = op->rc == AS_EINVAL || op->rc == AS_EAUTH || op->rc == AS_EUNSUP || op->rc == AS_EEXIST;
@@ -268,17 +268,17 @@ void act_destroyed(struct group *g, struct op *op)
     if (i->host >= 0)
         g->hosts[i->host].next_list = g->hosts[i->host].destroyed_at = g->engine->now;
     if (op->rc == AS_OK || op->rc == AS_ENOENT) {
-        instance_move(i, INST_GONE, "destroyed on %s", i->host_name);
+        instance_move(i, INST_GONE, "destroyed on %s", i->notes->host_name);
         return;
     }
     if (op->rc == AS_EEXIST) {
-        instance_move(i, INST_GONE, "what has its name on %s is not ours: left alone", i->host_name);
+        instance_move(i, INST_GONE, "what has its name on %s is not ours: left alone", i->notes->host_name);
         return;
     }
     i->retry_at = g->engine->now + retry_delay(++i->fails);
     char span[32];
-    log_warning(g->cfg->name, "instance %s: destroy on %s: %s (%s); next try in %s", i->id, i->host_name,
-                op->err.msg, as_rc_name(op->rc),
+    log_warning(g->cfg->name, "instance %s: destroy on %s: %s (%s); next try in %s", i->id,
+                i->notes->host_name, op->err.msg, as_rc_name(op->rc),
                 as_time_text(i->retry_at - g->engine->now, span, sizeof span));
 }
 
@@ -303,10 +303,10 @@ static bool switched(struct group *g, const struct op *op)
     }
     char span[32];
     i->retry_at = g->engine->now + retry_delay(++i->fails);
-    log_warning(g->cfg->name, "instance %s: %s on %s: %s (%s)%s%s", i->id, op_name(op->kind), i->host_name,
-                op->err.msg, as_rc_name(op->rc), worth_another_try(op->rc) ? "; next try in " : "",
-                worth_another_try(op->rc) ? as_time_text(i->retry_at - g->engine->now, span, sizeof span)
-                                          : "");
+    log_warning(
+        g->cfg->name, "instance %s: %s on %s: %s (%s)%s%s", i->id, op_name(op->kind), i->notes->host_name,
+        op->err.msg, as_rc_name(op->rc), worth_another_try(op->rc) ? "; next try in " : "",
+        worth_another_try(op->rc) ? as_time_text(i->retry_at - g->engine->now, span, sizeof span) : "");
     return false;
 }
 
@@ -332,9 +332,9 @@ void act_unparked(struct group *g, struct op *op)
     i->parked =
         !switched(g, op) && !i->absent; /* not known to run is parked, until its host says otherwise */
     if (!i->parked && !i->absent) {
-        if (op->created.address[0] && op->created.port) {
-            snprintf(i->address, sizeof i->address, "%s", op->created.address);
-            i->port = op->created.port;
+        if (op->call->created.address[0] && op->call->created.port) {
+            snprintf(i->address, sizeof i->address, "%s", op->call->created.address);
+            i->port = op->call->created.port;
             i->dirty = true;
             group_rows_changed(g);
         }
@@ -356,7 +356,7 @@ void act_balanced(struct group *g, struct op *op)
             pool->next_list = now;
         else
             log_warning(g->cfg->name, "member %s at %s: %s: %s (%s); next try when it is listed again",
-                        op->member.id, pool->name, op_name(op->kind), op->err.msg, as_rc_name(op->rc));
+                        op->call->member.id, pool->name, op_name(op->kind), op->err.msg, as_rc_name(op->rc));
         return;
     }
     pool->next_list = now; /* see what became of it */

@@ -9,7 +9,7 @@
 #include "../runtime/log.h"
 #include "engine.h"
 
-#define SERIES_LEAST 64
+#define SERIES_LEAST 32
 
 struct cfg_hold {
     struct cfg *cfg;
@@ -252,11 +252,26 @@ static bool bind_inputs(struct engine *e, struct source *sources, struct policy_
     return true;
 }
 
+static void note_read(struct group *g, struct source *s)
+{
+    for (size_t k = 0; k < g->read_count && k < GROUP_READS; k++)
+        if (g->reads[k] == s)
+            return;
+    if (g->read_count < GROUP_READS)
+        g->reads[g->read_count] = s;
+    g->read_count++;
+}
+
 bool group_rebind_inputs(struct engine *e, struct source *sources, struct group *g)
 {
     bool ok = true;
     for (size_t p = 0; ok && p < g->policy_count; p++)
         ok = bind_inputs(e, sources, &g->policies[p]);
+    g->read_count = 0;
+    for (size_t p = 0; p < g->policy_count; p++)
+        for (size_t k = 0; k < g->policies[p].input_count; k++)
+            for (int m = 0; m < g->policies[p].sources[k].metric_count; m++)
+                note_read(g, g->policies[p].sources[k].owners[m]);
     for (size_t p = 0; ok && p < g->shadow_count; p++)
         ok = bind_inputs(e, sources, &g->shadows[p].run);
     return ok;
@@ -311,11 +326,7 @@ void group_free(struct engine *e, struct group *g)
         policy_close(&g->policies[k]);
     for (size_t k = 0; k < g->shadow_count; k++)
         policy_close(&g->shadows[k].run);
-    while (g->instances) {
-        struct instance *i = g->instances;
-        g->instances = i->next;
-        instance_free(i);
-    }
+    instances_fini(g);
     free(g->hosts);
     free(g->pools);
     free(g->policies);

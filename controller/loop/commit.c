@@ -96,15 +96,15 @@ static int write_instance(struct engine *e, const struct instance *i, struct as_
 {
     struct journal_instance row = { .id = i->id,
                                     .group = i->group->cfg->name,
-                                    .host = i->host_name,
+                                    .host = i->notes->host_name,
                                     .state = inst_state_name(i->state),
                                     .address = i->address,
-                                    .revision = i->revision,
-                                    .reason = i->reason,
+                                    .revision = i->notes->revision,
+                                    .reason = i->notes->reason,
                                     .port = i->port,
-                                    .wanted_wall = i->wanted_wall,
-                                    .state_wall = i->since_wall,
-                                    .serving_wall = i->serving_wall };
+                                    .wanted_wall = i->notes->wanted_wall,
+                                    .state_wall = i->notes->since_wall,
+                                    .serving_wall = i->notes->serving_wall };
     return journal_put_instance(e->journal, &row, err);
 }
 
@@ -278,30 +278,30 @@ static int take_row(void *arg, const struct journal_instance *row)
     i->state = state == INST_CREATING ? INST_UNKNOWN : state; /* sent or not, only a list can tell */
     i->dirty = i->state != state;
     i->compute_done = e->now; /* what the last process asked for may still be under way */
-    i->since_wall = row->state_wall;
+    i->notes->since_wall = row->state_wall;
     i->since = e->now - (e->wall > row->state_wall ? e->wall - row->state_wall : 0);
-    i->wanted_wall = row->wanted_wall;
+    i->notes->wanted_wall = row->wanted_wall;
     i->wanted_at = 0; /* a launch that a restart interrupted measures nothing */
-    i->serving_wall = row->serving_wall;
+    i->notes->serving_wall = row->serving_wall;
     i->port = (uint16_t)row->port;
     i->force = i->state == INST_LEAVING && row->serving_wall == 0;
     g->parked += i->state == INST_PARKED;
     i->warm = i->state == INST_BOOTING && row->serving_wall != 0;
-    snprintf(i->host_name, sizeof i->host_name, "%s", row->host);
+    snprintf(i->notes->host_name, sizeof i->notes->host_name, "%s", row->host);
     snprintf(i->address, sizeof i->address, "%s", row->address);
-    snprintf(i->revision, sizeof i->revision, "%s", row->revision);
-    snprintf(i->reason, sizeof i->reason, "%s", row->reason);
+    snprintf(i->notes->revision, sizeof i->notes->revision, "%s", row->revision);
+    snprintf(i->notes->reason, sizeof i->notes->reason, "%s", row->reason);
     if (i->state == INST_BOOTING || i->state == INST_JOINING)
         i->since = e->now; /* its deadline starts anew: we were not there to see it answer */
     for (size_t k = 0; k < g->host_count; k++)
         if (strcmp(g->hosts[k].name, row->host) == 0)
             i->host = (int)k;
-    if (i->host < 0 && i->host_name[0] && !config_host_lost(g->cfg, i->host_name))
+    if (i->host < 0 && i->notes->host_name[0] && !config_host_lost(g->cfg, i->notes->host_name))
         log_warning(g->cfg->name,
                     "instance %s is on %s, which the configuration does not name any more: it counts in "
                     "the footprint and is left alone; put the host back, or name it in lost_hosts when it is "
                     "gone for good",
-                    i->id, i->host_name);
+                    i->id, i->notes->host_name);
     return 0;
 }
 

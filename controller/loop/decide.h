@@ -54,11 +54,10 @@ const char *stage_name(enum stage_id s);
 #define DAMP_LEDGER 128
 
 struct damper {                   /* the memory of stages 3 and 4                                    */
-    struct { as_time at; int want; } wants[DAMP_WANTS]; /* changes of what was asked for                */
-    size_t want_head, want_count;
-    struct { as_time at; int delta; } ledger[DAMP_LEDGER]; /* real changes of the desired count       */
-    size_t ledger_head, ledger_count;
     as_time last_out, last_in;    /* of a real change; 0: never                                      */
+    size_t want_head, want_count, ledger_head, ledger_count;
+    struct { as_time at; int want; } wants[DAMP_WANTS]; /* changes of what was asked for                */
+    struct { as_time at; int delta; } ledger[DAMP_LEDGER]; /* real changes of the desired count       */
 };
 
 /* Remembers a real change of the desired count. */

@@ -196,6 +196,16 @@ struct shadow {             /* what a policy would have done alone; it never act
     double instance_s, missed_s; /* so far                                                          */
 };
 
+enum { GROUP_READS = 6 };
+
+/* Room for instances of one group, side by side; kept as long as the group. */
+enum { INSTANCE_BLOCK = 16 };
+struct instance_block {
+    struct instance_block *next;
+    int used;
+    struct instance cells[INSTANCE_BLOCK];
+};
+
 struct group {
     /* What every turn asks of every group comes first, in two cache lines: most turns are about one of many. */
     struct group *next;
@@ -212,10 +222,13 @@ struct group {
     as_time due;            /* ask hosts, balancers or instances again then                         */
     as_time plan_due;       /* plan again then: a deadline; 0 none                                  */
     as_time decide_at;      /* when to decide at the latest; 0 nothing due                          */
-    struct instance *instances;
+    size_t wake;            /* its place in the engine's wakes                                      */
+    struct instance *instances; /* oldest first */
     struct policy_run *policies;
     size_t policy_count;
-    /* The rest is for the group that something happens to. */
+    struct source *reads[GROUP_READS]; /* what its policies read, each once                         */
+    size_t read_count;      /* may be more than there is room for                                   */
+    /* What every decision and plan looks at: with what is above it has one page of memory to itself, nearly. */
     struct engine *engine;
     const struct cfg_group *cfg;
     struct cfg_hold *hold;
@@ -227,25 +240,28 @@ struct group {
     size_t shadow_count;
     as_time shadowed_at;    /* when the shadows were last charged                                   */
     double instance_s, missed_s; /* of the group itself, over the same time                         */
-    struct damper damper;
-    struct decision decision; /* the newest                                                         */
-    struct backoff launch;  /* launches that never come to serve, or die soon after                 */
     int crashes;            /* in a row that died soon after they served; one that lasts ends it    */
     as_time crashed_at;     /* the newest of them                                                   */
     as_time doubt_since;    /* many look dead at once: hold; 0 no                                   */
     int doubted;
-    char doubt[160];
-    struct leads lead, unpark_lead; /* of new instances, of parked ones                             */
-    struct leads boot;      /* of new ones whose first launch did not fail                          */
-    struct odds odds;
     bool unpark_lead_dirty; /* differs from the journal                                             */
+    uint32_t dry_said;      /* mark of the steps a dry run has last told of; 0 none yet             */
+    struct odds odds;
+    as_time outcome_at;     /* when it was last written                                              */
+    char outcome[DECISION_TEXT]; /* of the newest decision                                          */
+    struct decision decision; /* the newest                                                         */
+    struct backoff launch;  /* launches that never come to serve, or die soon after                 */
     struct backoff unpark;  /* parked ones that do not come back: new ones are made meanwhile       */
     struct backoff refill;  /* parked ones that die: the pool is not filled meanwhile               */
     char blocked[320];      /* why fewer launches than wanted, or ""                                */
-    char outcome[DECISION_TEXT]; /* of the newest decision                                          */
-    as_time outcome_at;     /* when it was last written                                              */
+    struct leads lead, unpark_lead; /* of new instances, of parked ones                             */
+    struct leads boot;      /* of new ones whose first launch did not fail                          */
+    struct damper damper;
+    struct instance_block *blocks;
+    struct instance *vacant; /* cells of them that were given back */
+    /* The rest is for the group that something happens to. */
+    char doubt[160];
     char said[DECISION_TEXT]; /* of the newest that was not as the one before                       */
-    uint32_t dry_said;      /* mark of the steps a dry run has last told of; 0 none yet             */
     uint64_t moves, launches, launch_failures, scale_outs, scale_ins, parks, unparks, unpark_failures;
 };
 
@@ -254,6 +270,12 @@ struct event {              /* waits for the turn's transaction                 
     int64_t wall;
     int delta;              /* of a scale event; 0: none                                            */
     struct event *next;
+};
+
+struct wake {               /* when a turn has to look at a group: most are about one of many      */
+    as_time at;             /* 0: in the next turn                                                  */
+    as_time decide_at;      /* the group's; 0 none. Once its sources have answered it is earlier     */
+    struct group *group;
 };
 
 struct engine {
@@ -275,6 +297,9 @@ struct engine {
     bool minutes_wait;      /* some formula has a minute ready to write                             */
     bool transaction;       /* one is open                                                          */
     /* What spares most turns a walk over all groups: */
+    struct wake *wakes;     /* of all groups that are not retired, in their order                   */
+    size_t wake_count, wake_room;
+    bool polled;            /* a source answered in this turn                                       */
     bool rows_dirty;        /* some group's are                                                     */
     bool burials;           /* something is retired or gone and not freed yet                       */
     bool unbound;           /* policies may still look at series of retired sources                 */
@@ -328,6 +353,8 @@ int engine_load(struct engine *e, struct as_error *err);   /* instances, ledgers
 int group_load(struct group *g, struct as_error *err);
 void group_learn(struct group *g);
 /* tick.c */
+bool engine_wakes_room(struct engine *e, size_t groups); /* false: out of memory, nothing changed     */
+void engine_wakes_fill(struct engine *e); /* after groups came or were retired; within that room      */
 struct op *engine_op(struct engine *e, enum op_kind kind, as_time timeout);
 void engine_submit(struct engine *e, struct op *op); /* reads at once, writes after the commit         */
 __attribute__((format(printf, 5, 6))) void engine_event(struct engine *e, const char *group, const char *instance,
@@ -355,6 +382,8 @@ __attribute__((format(printf, 3, 4))) void instance_move(struct instance *i, enu
 struct instance *instance_new(struct group *g, const char *id);
 struct instance *instance_find(const struct group *g, const char *id);
 void instance_free(struct instance *i);
+void instances_fini(struct group *g);
+void instance_take_pools(struct instance *i, struct membership *pools); /* takes `pools`, frees those of before */
 void group_write_off(struct group *g); /* instances on hosts that the configuration says are lost   */
 void group_forget_crashes(struct group *g); /* once a later one has lasted                          */
 /* observe.c */

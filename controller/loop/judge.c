@@ -231,7 +231,7 @@ static bool all_sustain(void *arg, int count)
 /* Since when is it on its way? Of one that served before, as of one made by another process, its state tells. */
 static as_time pending_from(const struct instance *i)
 {
-    return i->wanted_at && !i->serving_wall ? i->wanted_at : i->since;
+    return i->wanted_at && !i->notes->serving_wall ? i->wanted_at : i->since;
 }
 
 static void count_group(const struct group *g, struct decide_in *in)

@@ -2,6 +2,7 @@
  * for the journal, counts it and logs one canonical line; it never acts. */
 #include <assert.h>
 #include <stdarg.h>
+#include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -9,6 +10,13 @@
 #include "../runtime/log.h"
 #include "act.h"
 #include "engine.h"
+
+#ifdef __SANITIZE_ADDRESS__
+#include <sanitizer/asan_interface.h>
+#else
+#define ASAN_POISON_MEMORY_REGION(at, size)   ((void)(at), (void)(size))
+#define ASAN_UNPOISON_MEMORY_REGION(at, size) ((void)(at), (void)(size))
+#endif
 
 #define CRASH_LOOP 2 /* so many in a row that die soon after they served */
 
@@ -20,25 +28,56 @@ struct instance *instance_find(const struct group *g, const char *id)
     return i;
 }
 
+/* --- memory --------------------------------------------------------------------------------------------- */
+
+/* Nobody may look at it any more: a check of memory will tell who does. */
+static void give_back_cell(struct instance *i)
+{
+    struct group *g = i->group;
+    i->next = g->vacant;
+    g->vacant = i;
+    ASAN_POISON_MEMORY_REGION(&i->pools, sizeof *i - offsetof(struct instance, pools));
+}
+
+static struct instance *take_cell(struct group *g)
+{
+    struct instance *i = g->vacant;
+    if (i) {
+        ASAN_UNPOISON_MEMORY_REGION(i, sizeof *i);
+        g->vacant = i->next;
+    } else {
+        if (!g->blocks || g->blocks->used == INSTANCE_BLOCK) {
+            struct instance_block *b = calloc(1, sizeof *b);
+            if (!b)
+                return NULL;
+            b->next = g->blocks;
+            g->blocks = b;
+        }
+        i = &g->blocks->cells[g->blocks->used++];
+    }
+    *i = (struct instance){ .group = g };
+    return i;
+}
+
 struct instance *instance_new(struct group *g, const char *id)
 {
-    struct instance *i = calloc(1, sizeof *i);
-    struct membership *pools = calloc(g->pool_count ? g->pool_count : 1, sizeof *pools);
-    if (!i || !pools) {
-        free(i);
-        free(pools);
+    struct instance *i = take_cell(g);
+    if (!i)
+        return NULL;
+    i->notes = calloc(1, sizeof *i->notes);
+    i->pools = g->pool_count > 1 ? calloc(g->pool_count, sizeof *i->pools) : &i->only;
+    if (!i->notes || !i->pools) {
+        instance_free(i);
         return NULL;
     }
-    i->group = g;
-    i->pools = pools;
     i->host = -1;
     i->state = INST_WANTED;
     i->since = i->wanted_at = g->engine->now;
-    i->since_wall = i->wanted_wall = g->engine->wall;
+    i->notes->since_wall = i->notes->wanted_wall = g->engine->wall;
     i->dirty = true;
     group_rows_changed(g);
     snprintf(i->id, sizeof i->id, "%s", id);
-    snprintf(i->revision, sizeof i->revision, "%s", g->cfg->compute.revision);
+    snprintf(i->notes->revision, sizeof i->notes->revision, "%s", g->cfg->compute.revision);
     struct instance **tail = &g->instances; /* oldest first: ties go to the newest at the end */
     while (*tail)
         tail = &(*tail)->next;
@@ -46,13 +85,39 @@ struct instance *instance_new(struct group *g, const char *id)
     return i;
 }
 
+void instance_take_pools(struct instance *i, struct membership *pools)
+{
+    if (i->pools != &i->only)
+        free(i->pools);
+    i->pools = pools;
+}
+
 void instance_free(struct instance *i)
 {
     if (!i)
         return;
-    free(i->pools);
-    free(i);
+    instance_take_pools(i, NULL);
+    free(i->notes);
+    give_back_cell(i);
 }
+
+void instances_fini(struct group *g)
+{
+    while (g->instances) {
+        struct instance *i = g->instances;
+        g->instances = i->next;
+        instance_free(i);
+    }
+    while (g->blocks) {
+        struct instance_block *b = g->blocks;
+        g->blocks = b->next;
+        ASAN_UNPOISON_MEMORY_REGION(b, sizeof *b);
+        free(b);
+    }
+    g->vacant = NULL;
+}
+
+/* --- what became of them ------------------------------------------------------------------------------------ */
 
 static void measure_launch(struct group *g, struct instance *i)
 {
@@ -63,8 +128,8 @@ static void measure_launch(struct group *g, struct instance *i)
         leads_add(&g->unpark_lead, seconds);
         g->unpark_lead_dirty = true;
         group_rows_changed(g);
-    } else if (!i->serving_wall) {
-        i->serving_wall = g->engine->wall;
+    } else if (!i->notes->serving_wall) {
+        i->notes->serving_wall = g->engine->wall;
         leads_add(&g->lead, seconds);
         if (i->tries <= 1)
             leads_add(&g->boot, seconds);
@@ -86,8 +151,9 @@ static void note_parked(struct group *g, struct instance *i, enum inst_state fro
 {
     if (from == INST_BOOTING && !i->warm && g->crashes < CRASH_LOOP)
         backoff_clear(&g->launch);
-    if (!i->serving_wall)
-        i->serving_wall = i->wanted_wall; /* it could have served; a time of 0 is no measurement */
+    if (!i->notes->serving_wall)
+        i->notes->serving_wall =
+            i->notes->wanted_wall; /* it could have served; a time of 0 is no measurement */
     i->wanted_at = 0;
     i->warm = i->fit = false;
     g->parks++;
@@ -101,7 +167,7 @@ static void note_lost_from_pool(struct group *g, const struct instance *i, as_ti
     as_time now = g->engine->now;
     if (g->refill.fails && now - g->refill.until > REFILL_FORGETS)
         backoff_clear(&g->refill);
-    backoff_fail(&g->refill, now, parked_since, i->reason);
+    backoff_fail(&g->refill, now, parked_since, i->notes->reason);
 }
 
 static void note_not_back(struct group *g, struct instance *i)
@@ -109,12 +175,13 @@ static void note_not_back(struct group *g, struct instance *i)
     as_time now = g->engine->now;
     char wait[32];
     g->unpark_failures++;
-    if (backoff_fail(&g->unpark, now, i->wanted_at ? i->wanted_at : now, i->reason))
+    if (backoff_fail(&g->unpark, now, i->wanted_at ? i->wanted_at : now, i->notes->reason))
         log_warning(g->cfg->name,
                     "parked instances did not come back %d in a row: new ones are made for the next %s (%s)",
-                    g->unpark.fails, as_time_text(g->unpark.until - now, wait, sizeof wait), i->reason);
+                    g->unpark.fails, as_time_text(g->unpark.until - now, wait, sizeof wait),
+                    i->notes->reason);
     engine_event(g->engine, g->cfg->name, i->id, "unpark-failed", "%d in a row: %s", g->unpark.fails,
-                 i->reason);
+                 i->notes->reason);
     i->warm = false;
 }
 
@@ -122,15 +189,15 @@ static void note_failure(struct group *g, struct instance *i)
 {
     g->launch_failures++;
     group_count_launch(g, i, true);
-    bool counted = backoff_fail(&g->launch, g->engine->now, i->launched_at, i->reason);
+    bool counted = backoff_fail(&g->launch, g->engine->now, i->launched_at, i->notes->reason);
     as_time left = g->launch.until - g->engine->now;
     char wait[32];
     as_time_text(left > 0 ? left : 0, wait, sizeof wait);
     if (counted)
         log_warning(g->cfg->name, "launch failed %d in a row: next try in %s (%s)", g->launch.fails, wait,
-                    i->reason);
+                    i->notes->reason);
     engine_event(g->engine, g->cfg->name, i->id, "launch-failed", "%d in a row, next try in %s: %s",
-                 g->launch.fails, wait, i->reason);
+                 g->launch.fails, wait, i->notes->reason);
 }
 
 /* It served for less time than a boot may take. Anything may die once, and is replaced at once; from the second in
@@ -147,13 +214,13 @@ static void note_crash(struct group *g, struct instance *i, as_time served_since
         return;
     if (g->launch.fails < g->crashes - CRASH_LOOP)
         g->launch.fails = g->crashes - CRASH_LOOP;
-    backoff_fail(&g->launch, now, now, i->reason);
+    backoff_fail(&g->launch, now, now, i->notes->reason);
     as_time_text(g->launch.until - now, wait, sizeof wait);
     log_warning(g->cfg->name, "%d in a row died soon after they served: next launch in %s (%s)", g->crashes,
-                wait, i->reason);
+                wait, i->notes->reason);
     engine_event(g->engine, g->cfg->name, i->id, "crash-loop",
                  "%d in a row died soon after they served, next launch in %s: %s", g->crashes, wait,
-                 i->reason);
+                 i->notes->reason);
 }
 
 /* What no list can tell any more, the operator has said. Should the host come back after all, its list shows instances
@@ -161,12 +228,13 @@ static void note_crash(struct group *g, struct instance *i, as_time served_since
 void group_write_off(struct group *g)
 {
     for (struct instance *i = g->instances; i; i = i->next) {
-        if (i->absent || !i->host_name[0] || i->state == INST_GONE || !config_host_lost(g->cfg, i->host_name))
+        if (i->absent || !i->notes->host_name[0] || i->state == INST_GONE ||
+            !config_host_lost(g->cfg, i->notes->host_name))
             continue;
         i->absent = true;
         g->dirty = true;
         log_warning(g->cfg->name, "instance %s: taken for gone with its host %s, which lost_hosts names",
-                    i->id, i->host_name);
+                    i->id, i->notes->host_name);
     }
 }
 
@@ -192,17 +260,17 @@ void instance_move(struct instance *i, enum inst_state to, const char *fmt, ...)
     struct group *g = i->group;
     enum inst_state from = i->state;
     assert(inst_move_legal(from, to));
-    char reason[sizeof i->reason], span[32];
+    char reason[sizeof i->notes->reason], span[32];
     va_list ap;
     va_start(ap, fmt);
     vsnprintf(reason, sizeof reason, fmt, ap);
     va_end(ap);
-    memcpy(i->reason, reason, sizeof reason);
+    memcpy(i->notes->reason, reason, sizeof reason);
     as_time since = i->since, stood = g->engine->now - since;
     as_time_text(stood, span, sizeof span);
     i->state = to;
     i->since = g->engine->now;
-    i->since_wall = g->engine->wall;
+    i->notes->since_wall = g->engine->wall;
     i->dirty = g->dirty = true;
     group_rows_changed(g);
     if (to == INST_GONE) {
@@ -228,7 +296,7 @@ void instance_move(struct instance *i, enum inst_state to, const char *fmt, ...)
         note_lost_from_pool(g, i, since);
     else if (i->warm && broke)
         note_not_back(g, i);
-    else if (to == INST_FAILED && !i->serving_wall)
+    else if (to == INST_FAILED && !i->notes->serving_wall)
         note_failure(g, i);
     else if (from == INST_SERVING && broke && stood < g->cfg->health.boot_timeout)
         note_crash(g, i, since);

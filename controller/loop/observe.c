@@ -441,8 +441,8 @@ static void probe_instance(struct group *g, struct instance *i)
     op->group = g;
     op->inst = i;
     op->health = &g->cfg->health;
-    snprintf(op->target.address, sizeof op->target.address, "%s", i->address);
-    op->target.port = i->port;
+    snprintf(op->call->target.address, sizeof op->call->target.address, "%s", i->address);
+    op->call->target.port = i->port;
     i->probing = true;
     i->inflight++;
     g->inflight++;
@@ -465,7 +465,7 @@ void observe_probed(struct group *g, struct op *op)
     struct instance *i = op->inst;
     i->probing = false;
     bool ok = op->rc == AS_OK;
-    snprintf(i->health, sizeof i->health, "%s", op->detail);
+    snprintf(i->notes->health, sizeof i->notes->health, "%s", op->call->detail);
     i->passes = ok ? i->passes + 1 : 0;
     bool news = !ok || i->misses > 0 || i->state != INST_SERVING;
     i->misses = ok ? 0 : i->misses + 1;

@@ -29,32 +29,39 @@ struct instance;
 struct group;
 struct source;
 
+struct op_call { /* what a write or a health check is about; polls and lists, most of all calls, have none     */
+    struct as_instance target; /* id, revision (CREATE); all (DESTROY, PARK, UNPARK); address and port (PROBE) */
+    struct as_member member;   /* ADMIT, DRAIN, EVICT, WEIGHT                                          */
+
+    struct as_instance created;
+    char detail[96];           /* PROBE: what was seen                                                */
+};
+
 struct op {
     enum op_kind kind;
+    int index;               /* feed, host or pool                                                    */
+    bool force;              /* EVICT                                                                 */
     void *port;              /* the bound driver, as the world's bind gave it; NULL for OP_PROBE      */
     struct source *source;   /* whose it is; the engine's                                             */
     struct group *group;
     struct instance *inst;   /* NULL for lists, polls and orphans                                     */
-    int index;               /* feed, host or pool                                                    */
     as_time submitted, deadline;
     as_time measured;        /* POLL: when its values held; 0: when they came, as no driver can tell   */
-    struct as_instance target; /* id, revision (CREATE); all (DESTROY, PARK, UNPARK); address and port (PROBE) */
-    struct as_member member;   /* ADMIT, DRAIN, EVICT, WEIGHT                                          */
     const struct cfg_health *health; /* PROBE                                                         */
-    bool force;                /* EVICT                                                               */
+    struct op_call *call;    /* of the same memory; NULL for POLL, LIST, MEMBERS                      */
 
     enum as_rc rc;
-    struct as_error err;
     struct as_samples samples;
     struct as_instances instances;
     struct as_members members;
-    struct as_instance created;
-    char detail[96];           /* PROBE: what was seen                                                */
     struct op *next;
+    struct as_error err;
 };
 
 const char *op_name(enum op_kind k);
 struct op *op_new(enum op_kind kind, as_time now, as_time timeout);
+/* A second one of the same request, as yet without an answer; NULL: out of memory. */
+struct op *op_again(const struct op *op);
 void op_free(struct op *op);
 
 #endif

@@ -119,15 +119,15 @@ static bool plan_dead(struct planner *p, const struct instance *i)
     const struct group *g = p->g;
     if (i->doubted)
         return false;
-    if (i->absent && !i->serving_wall) /* a launch that came to nothing: it counts for the back-off */
-        plan_add(p, STEP_FAIL, i, "it vanished from %s before it served", i->host_name);
+    if (i->absent && !i->notes->serving_wall) /* a launch that came to nothing: it counts for the back-off */
+        plan_add(p, STEP_FAIL, i, "it vanished from %s before it served", i->notes->host_name);
     else if (i->absent)
-        plan_add(p, STEP_LEAVE, i, "it is not on %s any more", i->host_name)->force = true;
+        plan_add(p, STEP_LEAVE, i, "it is not on %s any more", i->notes->host_name)->force = true;
     else if (i->died)
-        plan_add(p, STEP_FAIL, i, "it ended by itself: %s", i->health);
+        plan_add(p, STEP_FAIL, i, "it ended by itself: %s", i->notes->health);
     else if (i->state == INST_SERVING && g->cfg->health.kind != CFG_HEALTH_RUNNING &&
              i->misses >= g->cfg->health.fall)
-        plan_add(p, STEP_FAIL, i, "%d health checks failed in a row: %s", i->misses, i->health);
+        plan_add(p, STEP_FAIL, i, "%d health checks failed in a row: %s", i->misses, i->notes->health);
     else
         return false;
     return true;
@@ -139,7 +139,7 @@ static void plan_boot_deadline(struct planner *p, const struct instance *i, as_t
     char span[32];
     if (p->now - since >= limit)
         plan_add(p, STEP_FAIL, i, "%s within %s%s%s", what, as_time_text(limit, span, sizeof span),
-                 i->health[0] ? ": " : "", i->health);
+                 i->notes->health[0] ? ": " : "", i->notes->health);
     else
         plan_due(p, since + limit);
 }
@@ -259,7 +259,7 @@ static void plan_weights(struct planner *p, const struct instance *i)
         struct step *s = plan_add(p, STEP_WEIGH, i,
                                   by_cpu ? "weight %d -> %d: its CPU is at %.0f %%"
                                          : "weight %d -> %d: it answers in %.0f ms",
-                                  m->weight, aim, by_cpu ? i->cpu.percent : m->response_ms);
+                                  m->weight, aim, by_cpu ? i->notes->cpu.percent : m->response_ms);
         s->index = (int)k;
         s->weight = aim;
     }
@@ -387,9 +387,9 @@ static void plan_parked(struct planner *p, const struct instance *i)
     const struct group *g = p->g;
     bool out = true;
     if (i->absent)
-        plan_add(p, STEP_LEAVE, i, "it is not on %s any more", i->host_name)->force = true;
+        plan_add(p, STEP_LEAVE, i, "it is not on %s any more", i->notes->host_name)->force = true;
     else if (i->died)
-        plan_add(p, STEP_FAIL, i, "it ended while it was parked: %s", i->health);
+        plan_add(p, STEP_FAIL, i, "it ended while it was parked: %s", i->notes->health);
     if (i->absent || i->died)
         return;
     for (size_t k = 0; k < g->pool_count; k++) {
@@ -413,11 +413,11 @@ static void plan_destroying(struct planner *p, const struct instance *i)
     if (i->busy)
         return;
     if (i->absent)
-        plan_add(p, STEP_GONE, i, "it is not on %s any more", i->host_name);
+        plan_add(p, STEP_GONE, i, "it is not on %s any more", i->notes->host_name);
     else if (p->now < i->retry_at)
         plan_due(p, i->retry_at);
     else if (i->host >= 0)
-        plan_add(p, STEP_DESTROY, i, "%s", i->reason);
+        plan_add(p, STEP_DESTROY, i, "%s", i->notes->reason);
 }
 
 as_time unknown_settled(const struct host *h, const struct instance *i)
@@ -429,7 +429,7 @@ as_time unknown_settled(const struct host *h, const struct instance *i)
 static void plan_unknown(struct planner *p, const struct instance *i)
 {
     if (!i->busy && i->absent)
-        plan_add(p, STEP_GONE, i, "its host %s is lost", i->host_name);
+        plan_add(p, STEP_GONE, i, "its host %s is lost", i->notes->host_name);
     if (i->busy || i->absent || i->host < 0)
         return;
     const struct host *h = &p->g->hosts[i->host];

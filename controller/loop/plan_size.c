@@ -273,7 +273,7 @@ static bool better_victim(const struct planner *p, const struct instance *a, con
     double held_a = held_by(p->g, a), held_b = held_by(p->g, b);
     if (held_a < held_b || held_b < held_a)
         return held_a < held_b;
-    return a->wanted_wall >= b->wanted_wall;
+    return a->notes->wanted_wall >= b->notes->wanted_wall;
 }
 
 static const struct instance *pick_victim(const struct planner *p)

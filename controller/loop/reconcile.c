@@ -89,15 +89,17 @@ static bool take_listed(struct instance *i, const struct as_instance *seen)
     }
     if (i->state == INST_UNKNOWN && seen->state == AS_RUN_RUNNING) {
         i->next_probe = i->group->engine->now;
-        instance_move(i, INST_BOOTING, "found running on %s", i->host_name);
+        instance_move(i, INST_BOOTING, "found running on %s", i->notes->host_name);
     } else if (i->state == INST_UNKNOWN && i->parked) {
-        instance_move(i, INST_PARKED, "found parked on %s", i->host_name);
+        instance_move(i, INST_PARKED, "found parked on %s", i->notes->host_name);
     } else if (i->state == INST_UNKNOWN) {
-        instance_move(i, INST_FAILED, "found on %s, but it does not run: %s", i->host_name, seen->detail);
+        instance_move(i, INST_FAILED, "found on %s, but it does not run: %s", i->notes->host_name,
+                      seen->detail);
     } else if (i->state != INST_DESTROYING &&
                (seen->state == AS_RUN_STOPPED || seen->state == AS_RUN_CREATED)) {
         i->died = news = true;
-        snprintf(i->health, sizeof i->health, "%s", seen->detail[0] ? seen->detail : "it does not run");
+        snprintf(i->notes->health, sizeof i->notes->health, "%s",
+                 seen->detail[0] ? seen->detail : "it does not run");
     }
     return news;
 }
@@ -113,17 +115,18 @@ static void take_stranger(struct group *g, int host, const struct as_instance *s
         return;
     i->state = INST_UNKNOWN;
     i->host = host;
-    snprintf(i->host_name, sizeof i->host_name, "%s", g->hosts[host].name);
-    snprintf(i->revision, sizeof i->revision, "%s", seen->revision);
+    snprintf(i->notes->host_name, sizeof i->notes->host_name, "%s", g->hosts[host].name);
+    snprintf(i->notes->revision, sizeof i->notes->revision, "%s", seen->revision);
     i->wanted_at = 0; /* its launch was not measured */
-    i->serving_wall = i->wanted_wall = seen->created_wall ? seen->created_wall : g->engine->wall;
+    i->notes->serving_wall = i->notes->wanted_wall =
+        seen->created_wall ? seen->created_wall : g->engine->wall;
     if (known) {
         i->force = i->listed = true;
-        instance_move(i, INST_LEAVING, "found on %s although it was given up", i->host_name);
+        instance_move(i, INST_LEAVING, "found on %s although it was given up", i->notes->host_name);
         return;
     }
     engine_event(g->engine, g->cfg->name, i->id, "adopted",
-                 "found on %s with our mark; the journal did not know it", i->host_name);
+                 "found on %s with our mark; the journal did not know it", i->notes->host_name);
     take_listed(i, seen);
 }
 
@@ -211,7 +214,7 @@ static void evict_orphan(struct group *g, int index, const struct as_member *m)
     op->index = index;
     op->port = g->pools[index].port;
     op->force = true;
-    op->member = *m;
+    op->call->member = *m;
     g->inflight++;
     engine_submit(e, op);
 }

@@ -202,8 +202,8 @@ static void merge_hosts(struct engine *e, struct group *g, struct group *fresh, 
 static void find_hosts(struct group *g)
 {
     for (struct instance *i = g->instances; i; i = i->next)
-        for (size_t k = 0; i->host < 0 && i->host_name[0] && k < g->host_count; k++)
-            if (strcmp(g->hosts[k].name, i->host_name) == 0)
+        for (size_t k = 0; i->host < 0 && i->notes->host_name[0] && k < g->host_count; k++)
+            if (strcmp(g->hosts[k].name, i->notes->host_name) == 0)
                 i->host = (int)k;
 }
 
@@ -316,8 +316,7 @@ static void swap_group(struct engine *e, struct group *g, struct group *fresh, s
     size_t k = 0, old_pools = g->pool_count;
     for (struct instance *i = g->instances; i; i = i->next, k++) {
         memcpy(sp->members[k], i->pools, old_pools * sizeof *i->pools);
-        free(i->pools);
-        i->pools = sp->members[k];
+        instance_take_pools(i, sp->members[k]);
         sp->members[k] = NULL;
     }
     merge_hosts(e, g, fresh, sp->hosts);
@@ -445,6 +444,7 @@ static void swap_all(struct engine *e, struct cfg_hold *hold, struct staged *st,
     for (struct group *g = e->groups; g; g = g->next)
         if (!g->retired)
             group_learn(g);
+    engine_wakes_fill(e);
     e->next_tick = e->now;
 }
 
@@ -465,6 +465,8 @@ int engine_reload(struct engine *e, struct cfg_hold *hold, struct cfg_diff *diff
         if (old && fresh && !spare_init(&spares[k], old, fresh))
             rc = as_fail(err, AS_ENOMEM, "out of memory");
     }
+    if (rc == AS_OK && !engine_wakes_room(e, c->group_count))
+        rc = as_fail(err, AS_ENOMEM, "out of memory");
     if (rc == AS_OK)
         rc = config_diff(e->cfg, c, diff);
     if (rc == AS_OK)

@@ -103,8 +103,8 @@ static void put_stages(cJSON *o, const struct decision *d)
 
 static void put_cpu(cJSON *o, const struct group *g, const struct instance *i)
 {
-    if (*g->cfg->balancer.weigh_source && i->cpu.at > 0 && g->engine->now <= i->cpu.until)
-        put_num(o, "cpu_percent", i->cpu.percent);
+    if (*g->cfg->balancer.weigh_source && i->notes->cpu.at > 0 && g->engine->now <= i->notes->cpu.until)
+        put_num(o, "cpu_percent", i->notes->cpu.percent);
 }
 
 /* What each member was measured at and the weight that came of it. */
@@ -214,8 +214,8 @@ cJSON *report_plan(const struct group *g, const struct plan *p)
         put_str(st, "step", step_name(s->kind));
         if (s->inst)
             put_str(st, "instance", s->inst->id);
-        if (s->inst && s->inst->host_name[0])
-            put_str(st, "host", s->inst->host_name);
+        if (s->inst && s->inst->notes->host_name[0])
+            put_str(st, "host", s->inst->notes->host_name);
         if (s->kind == STEP_LAUNCH)
             put_str(st, "host", g->hosts[s->index].name);
         if (s->kind == STEP_ADMIT || s->kind == STEP_MARK || s->kind == STEP_EVICT)
@@ -294,15 +294,16 @@ static cJSON *instance_json(const struct group *g, const struct instance *i)
     put_str(o, "state", inst_state_name(i->state));
     put_bool(o, "serving", instance_serves(g, i));
     put_num(o, "since_s", (double)(g->engine->now - i->since) / 1000.0);
-    put_str(o, "host", i->host_name);
+    put_str(o, "host", i->notes->host_name);
     put_str(o, "address", i->address);
     put_num(o, "port", i->port);
     put_num(o, "sessions", held);
-    put_bool(o, "outdated", i->revision[0] && strcmp(i->revision, g->cfg->compute.revision) != 0);
+    put_bool(o, "outdated",
+             i->notes->revision[0] && strcmp(i->notes->revision, g->cfg->compute.revision) != 0);
     if (g->cfg->balancer.weigh)
         put_weights(o, g, i);
-    put_str(o, "health", i->health);
-    put_str(o, "reason", i->reason);
+    put_str(o, "health", i->notes->health);
+    put_str(o, "reason", i->notes->reason);
     return o;
 }
 

@@ -15,7 +15,7 @@ int standby_wanted(const struct group *g)
 
 bool standby_outdated(const struct group *g, const struct instance *i)
 {
-    return i->revision[0] && strcmp(i->revision, g->cfg->compute.revision) != 0;
+    return i->notes->revision[0] && strcmp(i->notes->revision, g->cfg->compute.revision) != 0;
 }
 
 bool standby_usable(const struct group *g, const struct instance *i)
@@ -36,7 +36,7 @@ int standby_usable_count(const struct group *g)
 
 bool standby_fresh(const struct instance *i)
 {
-    return i->state < INST_BOOTING || (i->state == INST_BOOTING && !i->warm && !i->serving_wall);
+    return i->state < INST_BOOTING || (i->state == INST_BOOTING && !i->warm && !i->notes->serving_wall);
 }
 
 bool standby_quiet(const struct group *g, as_time now)

@@ -38,6 +38,48 @@ struct group *engine_group(struct engine *e, const char *name)
     return g;
 }
 
+/* --- which groups a turn looks at -------------------------------------------------------------------- */
+
+bool engine_wakes_room(struct engine *e, size_t groups)
+{
+    struct wake *room = groups > e->wake_room ? reallocarray(e->wakes, groups, sizeof *room) : e->wakes;
+    if (groups <= e->wake_room)
+        return true;
+    if (!room)
+        return false;
+    e->wakes = room;
+    e->wake_room = groups;
+    return true;
+}
+
+void engine_wakes_fill(struct engine *e)
+{
+    e->wake_count = 0;
+    for (struct group *g = e->groups; g; g = g->next)
+        if (!g->retired) {
+            g->wake = e->wake_count;
+            e->wakes[e->wake_count++] = (struct wake){ .decide_at = g->decide_at, .group = g };
+        }
+}
+
+static void wake_now(struct group *g)
+{
+    if (!g->retired)
+        g->engine->wakes[g->wake].at = 0;
+}
+
+static as_time earlier(as_time a, as_time b)
+{
+    return b && b < a ? b : a;
+}
+
+static void sleep_until_due(struct group *g)
+{
+    struct wake *w = &g->engine->wakes[g->wake];
+    w->decide_at = g->decide_at;
+    w->at = g->dirty ? 0 : earlier(earlier(earlier(INT64_MAX, g->due), g->plan_due), g->decide_at);
+}
+
 /* --- life ------------------------------------------------------------------------------------------- */
 
 int engine_new(const struct world *w, struct cfg_hold *hold, struct journal *j, as_time now, int64_t wall,
@@ -57,8 +99,12 @@ int engine_new(const struct world *w, struct cfg_hold *hold, struct journal *j, 
     e->inbox_tail = &e->inbox;
     e->next_prune = now + AS_MINUTE;
     int rc = bind_all(e, hold, err);
+    if (rc == AS_OK && !engine_wakes_room(e, e->cfg->group_count))
+        rc = as_fail(err, AS_ENOMEM, "out of memory");
     if (rc == AS_OK)
         rc = engine_load(e, err);
+    if (rc == AS_OK)
+        engine_wakes_fill(e);
     if (rc != AS_OK) {
         engine_free(e);
         return rc;
@@ -98,6 +144,7 @@ void engine_free(struct engine *e)
         free(v);
     }
     cfg_hold_put(e->hold);
+    free(e->wakes);
     free(e);
 }
 
@@ -113,6 +160,9 @@ static void decide_later(struct engine *e, struct group *g)
     g->decide_at = e->now + grace(e);
     if (!e->decide_by || g->decide_at < e->decide_by)
         e->decide_by = g->decide_at;
+    struct wake *w = &e->wakes[g->wake];
+    w->decide_at = g->decide_at;
+    w->at = earlier(w->at, g->decide_at);
 }
 
 /* The first decision has to wait for every host and balancer; once they have answered it is due, not a tick
@@ -127,6 +177,7 @@ static void take(struct engine *e, struct op *op)
 {
     struct group *g = op->group;
     if (op->kind == OP_POLL) {
+        e->polled = true;
         observe_polled(e, op);
         op_free(op);
         return;
@@ -139,6 +190,7 @@ static void take(struct engine *e, struct op *op)
         op_free(op);
         return;
     }
+    wake_now(g);
     if (op->kind >= OP_FIRST_WRITE) /* what was read may be no news */
         g->dirty = true;
     switch (op->kind) {
@@ -187,8 +239,8 @@ static void begin_tick(struct engine *e)
     e->next_tick += e->cfg->interval;
     if (e->next_tick <= e->now) /* we were held up: go on from here, do not catch up */
         e->next_tick = e->now + e->cfg->interval;
-    for (struct group *g = e->groups; g; g = g->next)
-        decide_later(e, g);
+    for (size_t k = 0; k < e->wake_count; k++)
+        decide_later(e, e->wakes[k].group);
 }
 
 static bool any_round_open(const struct engine *e)
@@ -199,8 +251,7 @@ static bool any_round_open(const struct engine *e)
     return false;
 }
 
-/* Groups without a source to wait for decide at once. */
-static bool waits_for_poll(const struct group *g)
+static bool any_read_open(const struct group *g)
 {
     for (size_t p = 0; p < g->policy_count; p++)
         for (size_t k = 0; k < g->policies[p].input_count; k++) {
@@ -210,6 +261,15 @@ static bool waits_for_poll(const struct group *g)
                     return true;
         }
     return false;
+}
+
+/* Groups without a source to wait for decide at once. */
+static bool waits_for_poll(const struct group *g)
+{
+    for (size_t k = 0; k < g->read_count && k < GROUP_READS; k++)
+        if (g->reads[k]->round_open > 0)
+            return true;
+    return g->read_count > GROUP_READS && any_read_open(g);
 }
 
 static void free_gone(struct group *g)
@@ -328,13 +388,16 @@ void engine_turn(struct engine *e, as_time now, int64_t wall)
         observe_close_rounds(e);
     e->decide_by = 0;
     bool polling = any_round_open(e); /* most often not, and then no group need look at what it reads */
-    for (struct group *g = e->groups; g; g = g->next) {
-        if (g->retired)
-            continue;
-        turn_group(e, g, polling);
-        if (g->decide_at && (!e->decide_by || g->decide_at < e->decide_by))
-            e->decide_by = g->decide_at;
+    for (size_t k = 0; k < e->wake_count; k++) {
+        struct wake *w = &e->wakes[k];
+        if (w->at <= now || (w->decide_at && (tick || e->polled))) {
+            turn_group(e, w->group, polling);
+            sleep_until_due(w->group);
+        }
+        if (w->decide_at && (!e->decide_by || w->decide_at < e->decide_by))
+            e->decide_by = w->decide_at;
     }
+    e->polled = false;
     if (e->held)
         hear(e);
     engine_commit(e);
@@ -350,17 +413,10 @@ as_time engine_next(const struct engine *e)
     for (const struct source *s = e->sources; s; s = s->next)
         if (s->next_poll < next && !source_idle(s))
             next = s->next_poll;
-    for (const struct group *g = e->groups; g; g = g->next) {
-        if (g->retired)
-            continue;
-        if (g->dirty)
+    for (size_t k = 0; k < e->wake_count; k++) {
+        if (e->wakes[k].at == 0)
             return e->now;
-        if (g->due && g->due < next)
-            next = g->due;
-        if (g->plan_due && g->plan_due < next)
-            next = g->plan_due;
-        if (g->decide_at && g->decide_at < next)
-            next = g->decide_at;
+        next = earlier(next, e->wakes[k].at);
     }
     if (e->journal_failing_since && e->journal_retry < next)
         next = e->journal_retry;

@@ -131,17 +131,17 @@ static void weigh_member(struct membership *m, double median, as_time now, as_ti
 
 void weigh_cpu_take(struct instance *i, double percent, as_time now, as_time max_age)
 {
-    bool goes_on = i->cpu.at > 0 && now <= i->cpu.until;
-    i->cpu.percent = goes_on ? (i->cpu.percent + percent) / 2 : percent;
-    i->cpu.at = now;
-    i->cpu.until = now + max_age;
+    bool goes_on = i->notes->cpu.at > 0 && now <= i->notes->cpu.until;
+    i->notes->cpu.percent = goes_on ? (i->notes->cpu.percent + percent) / 2 : percent;
+    i->notes->cpu.at = now;
+    i->notes->cpu.until = now + max_age;
 }
 
 static bool cpu_known(const struct instance *i, int pool, as_time now)
 {
     const struct membership *m = &i->pools[pool];
-    return i->state == INST_SERVING && m->listed && m->state == AS_MEMBER_UP && i->cpu.at > 0 &&
-           now <= i->cpu.until;
+    return i->state == INST_SERVING && m->listed && m->state == AS_MEMBER_UP && i->notes->cpu.at > 0 &&
+           now <= i->notes->cpu.until;
 }
 
 /* 0 when fewer than two are known. */
@@ -155,7 +155,7 @@ static double median_cpu(const struct group *g, int pool)
         return 0;
     for (const struct instance *i = g->instances; i; i = i->next)
         if (cpu_known(i, pool, g->engine->now))
-            percent[n++] = i->cpu.percent;
+            percent[n++] = i->notes->cpu.percent;
     double median = median_of(percent, n);
     free(percent);
     return median;
@@ -168,10 +168,10 @@ static void weigh_by_cpu(struct group *g, int pool)
     double median = median_cpu(g, pool);
     for (struct instance *i = g->instances; i; i = i->next) {
         struct membership *m = &i->pools[pool];
-        if (median <= 0 || !cpu_known(i, pool, now) || m->weighed_at >= i->cpu.at)
+        if (median <= 0 || !cpu_known(i, pool, now) || m->weighed_at >= i->notes->cpu.at)
             continue;
         double from = m->weigh > 0 ? m->weigh : m->weight > 0 ? m->weight : WEIGHT_USUAL;
-        double ratio = i->cpu.percent / median;
+        double ratio = i->notes->cpu.percent / median;
         m->alike = median < CPU_LEAST || fabs(ratio - 1) <= CPU_ALIKE;
         double by = m->alike ? drift(from) : within(sqrt(1 / fmax(ratio, 0.01)), 1 / STEP_MOST, STEP_MOST);
         m->weigh = within(from * by, WEIGHT_LEAST, WEIGHT_MOST);
@@ -214,7 +214,7 @@ static size_t describe_steps(struct group *g, int pool, char *buf, size_t size)
             continue;
         if (m->noted > 0)
             n += (size_t)snprintf(buf + n, size - n, "%s%s %d -> %d (%.0f %s)", n ? ", " : "", i->id,
-                                  m->noted, m->weight, by_cpu ? i->cpu.percent : m->response_ms,
+                                  m->noted, m->weight, by_cpu ? i->notes->cpu.percent : m->response_ms,
                                   by_cpu ? "% CPU" : "ms");
         m->noted = m->weight;
     }

@@ -54,12 +54,25 @@ struct membership {        /* how one balancer sees the instance; what every lis
 
 struct group;
 
+struct inst_notes {               /* what is looked at when something happens to one of them           */
+    int64_t wanted_wall, since_wall, serving_wall;
+    struct {                      /* as the weighting_source told, smoothed; at 0: never              */
+        double percent;
+        as_time at, until;        /* believed until                                                  */
+    } cpu;
+    char revision[AS_REVISION_MAX];
+    char host_name[AS_ENDPOINT_MAX]; /* as journalled: outlives the configuration                        */
+    char reason[192];             /* of the newest move                                               */
+    char health[128];             /* what the newest check said                                       */
+};
+
+/* What every turn looks at. Those of a group stand side by side: with a hundred thousand instances the memory that
+ * they are read from is most of a tick's cost. */
 struct instance {
-    /* What every turn looks at comes first and fills two cache lines: with a hundred thousand instances the
-     * memory they are read from is most of a tick's cost. */
     struct group *group;          /* whose it is                                                      */
     struct instance *next;
     struct membership *pools;     /* one per balancer of the group                                    */
+    struct inst_notes *notes;
     enum inst_state state;
     int host;                     /* index into the group's hosts, -1 none yet                        */
     int passes, misses;           /* health checks in a row                                           */
@@ -85,17 +98,8 @@ struct instance {
     as_time retry_at;             /* of a failed destroy                                              */
     as_time next_probe;
     char id[AS_ID_MAX];
-    /* The rest is for what happens to one of them. */
-    int64_t wanted_wall, since_wall, serving_wall;
-    struct {                      /* as the weighting_source told, smoothed; at 0: never              */
-        double percent;
-        as_time at, until;        /* believed until                                                  */
-    } cpu;
-    char revision[AS_REVISION_MAX];
-    char host_name[AS_ENDPOINT_MAX]; /* as journalled: outlives the configuration                        */
     char address[AS_ADDRESS_MAX];
-    char reason[192];  /* of the newest move                                               */
-    char health[128];             /* what the newest check said                                       */
+    struct membership only;       /* where `pools` points to when the group has but one balancer      */
 };
 
 /* Counted in the total that a decision is compared to: serving, or on its way to it. */

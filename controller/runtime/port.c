@@ -144,26 +144,31 @@ static int no_writer(struct as_error *err)
     return as_fail(err, AS_EUNSUP, "this run may not act");
 }
 
+static int create(struct port *p, struct op *op)
+{
+    const struct as_launch launch = { op->call->target.id, op->call->target.revision };
+    return p->create(p->state, op->deadline, &launch, &op->call->created, &op->err);
+}
+
 static int call(struct port *p, struct op *op)
 {
-    const struct as_launch launch = { op->target.id, op->target.revision };
     as_time until = op->deadline;
+    struct op_call *c = op->call;
     struct as_error *err = &op->err;
     switch (op->kind) {
     case OP_POLL: return p->source->poll(p->state, until, &op->samples, err);
     case OP_LIST: return p->list(p->state, until, &op->instances, err);
     case OP_MEMBERS: return p->members(p->state, until, &op->members, err);
-    case OP_CREATE:
-        return p->create ? p->create(p->state, until, &launch, &op->created, err) : no_writer(err);
-    case OP_DESTROY: return p->destroy ? p->destroy(p->state, until, &op->target, err) : no_writer(err);
-    case OP_PARK: return p->park ? p->park(p->state, until, &op->target, err) : no_writer(err);
+    case OP_CREATE: return p->create ? create(p, op) : no_writer(err);
+    case OP_DESTROY: return p->destroy ? p->destroy(p->state, until, &c->target, err) : no_writer(err);
+    case OP_PARK: return p->park ? p->park(p->state, until, &c->target, err) : no_writer(err);
     case OP_UNPARK:
-        return p->unpark ? p->unpark(p->state, until, &op->target, &op->created, err) : no_writer(err);
-    case OP_ADMIT: return p->admit ? p->admit(p->state, until, &op->member, err) : no_writer(err);
-    case OP_DRAIN: return p->drain ? p->drain(p->state, until, &op->member, err) : no_writer(err);
-    case OP_EVICT: return p->evict ? p->evict(p->state, until, &op->member, op->force, err) : no_writer(err);
+        return p->unpark ? p->unpark(p->state, until, &c->target, &c->created, err) : no_writer(err);
+    case OP_ADMIT: return p->admit ? p->admit(p->state, until, &c->member, err) : no_writer(err);
+    case OP_DRAIN: return p->drain ? p->drain(p->state, until, &c->member, err) : no_writer(err);
+    case OP_EVICT: return p->evict ? p->evict(p->state, until, &c->member, op->force, err) : no_writer(err);
     case OP_WEIGHT:
-        return p->weight ? p->weight(p->state, until, &op->member, op->member.weight, err) : no_writer(err);
+        return p->weight ? p->weight(p->state, until, &c->member, c->member.weight, err) : no_writer(err);
     default: return as_fail(err, AS_EUNSUP, "no driver does '%s'", op_name(op->kind));
     }
 }
@@ -204,15 +209,14 @@ static void job_release(struct lane_job *job) /* abandoned and returned at last,
 void port_submit(struct port *p, struct op *op, void (*done)(void *arg, struct op *op), void *arg)
 {
     struct port_job *j = calloc(1, sizeof *j);
-    struct op *ticket = calloc(1, sizeof *ticket);
+    struct op *ticket = op_again(op); /* what comes back should the call hang */
     if (!j || !ticket) {
         free(j);
-        free(ticket);
+        op_free(ticket);
         op->rc = (enum as_rc)as_fail(&op->err, AS_EAGAIN, "out of memory");
         done(arg, op);
         return;
     }
-    *ticket = *op;
     p->users++;
     *j = (struct port_job){ .port = p, .op = op, .ticket = ticket, .done = done, .arg = arg };
     j->job = (struct lane_job){

@@ -81,7 +81,7 @@ static void probed(void *arg, bool ok, const char *detail)
     struct probe_wait *p = arg;
     struct realworld *w = p->world;
     p->op->rc = ok ? AS_OK : AS_EAGAIN;
-    snprintf(p->op->detail, sizeof p->op->detail, "%s", detail);
+    snprintf(p->op->call->detail, sizeof p->op->call->detail, "%s", detail);
     came_back(w, p->op);
     free(p);
     realworld_wake(w);
@@ -91,8 +91,8 @@ static void probe(struct realworld *w, struct op *op)
 {
     struct probe_wait *p = calloc(1, sizeof *p);
     const struct cfg_health *h = op->health;
-    struct probe what = { .address = op->target.address,
-                          .port = op->target.port,
+    struct probe what = { .address = op->call->target.address,
+                          .port = op->call->target.port,
                           .path = h->kind == CFG_HEALTH_HTTP ? h->path : NULL,
                           .expect = h->expect,
                           .timeout = h->timeout };
@@ -100,7 +100,7 @@ static void probe(struct realworld *w, struct op *op)
         *p = (struct probe_wait){ w, op };
         if (prober_start(w->prober, &what, probed, p, &op->err) == AS_OK)
             return;
-        snprintf(op->detail, sizeof op->detail, "%.90s", op->err.msg);
+        snprintf(op->call->detail, sizeof op->call->detail, "%.90s", op->err.msg);
     }
     free(p);
     op->rc = AS_EAGAIN;

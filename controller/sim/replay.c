@@ -219,15 +219,15 @@ static void created(struct world_state *w, struct op *op)
     struct box *b = calloc(1, sizeof *b);
     if (!b)
         abort();
-    snprintf(b->id, sizeof b->id, "%s", op->target.id);
-    snprintf(b->revision, sizeof b->revision, "%s", op->target.revision);
+    snprintf(b->id, sizeof b->id, "%s", op->call->target.id);
+    snprintf(b->revision, sizeof b->revision, "%s", op->call->target.revision);
     b->up = true;
     if (w->p->deaths_per_hour > 0)
         b->dies_at = w->now + (as_time)(-log(unit(w)) * 3600000.0 / w->p->deaths_per_hour);
     b->next = w->boxes;
     w->boxes = b;
-    snprintf(op->created.address, sizeof op->created.address, "127.0.0.1");
-    op->created.port = 1;
+    snprintf(op->call->created.address, sizeof op->call->created.address, "127.0.0.1");
+    op->call->created.port = 1;
     w->out->launches++;
 }
 
@@ -265,16 +265,16 @@ static void submit(void *arg, struct op *op)
     else if (op->kind == OP_LIST)
         answer_list(w, op);
     else if (op->kind == OP_DESTROY)
-        destroyed(w, op->target.id);
+        destroyed(w, op->call->target.id);
     else if (op->kind == OP_PARK)
-        switch_box(w, op->target.id, false);
+        switch_box(w, op->call->target.id, false);
     engine_done(w->engine, op);
 }
 
 static void finish_launch(struct world_state *w, struct op *op)
 {
     if (op->kind == OP_UNPARK) {
-        switch_box(w, op->target.id, true);
+        switch_box(w, op->call->target.id, true);
     } else if (unit(w) < w->p->fail_launch) {
         w->out->failures++;
         op->rc = (enum as_rc)as_fail(&op->err, AS_EAGAIN, "simulated: the launch failed");

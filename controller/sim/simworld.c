@@ -193,20 +193,20 @@ static void watch_create(struct simworld *s, const struct op *op)
     for (const struct instance *i = g->instances; i; i = i->next)
         ready += inst_live(i) && !standby_fresh(i);
     if (g->unpark.fails == 0 && usable > 0 && ready < g->desired)
-        broken(s, "%s is created while %d are parked and %d of %d serve or soon will", op->target.id, usable,
-               ready, g->desired);
+        broken(s, "%s is created while %d are parked and %d of %d serve or soon will", op->call->target.id,
+               usable, ready, g->desired);
 }
 
 static void make_box(struct simworld *s, const struct op *op, const struct sim_port *port)
 {
-    struct box *b = find_box(s, op->target.id);
+    struct box *b = find_box(s, op->call->target.id);
     if (b)
         return;
     b = calloc(1, sizeof *b);
     if (!b)
         abort();
-    snprintf(b->id, sizeof b->id, "%s", op->target.id);
-    snprintf(b->revision, sizeof b->revision, "%s", op->target.revision);
+    snprintf(b->id, sizeof b->id, "%s", op->call->target.id);
+    snprintf(b->revision, sizeof b->revision, "%s", op->call->target.revision);
     snprintf(b->group, sizeof b->group, "%s", port->group);
     snprintf(b->host, sizeof b->host, "%s", port->name);
     b->port = s->next_port++;
@@ -375,8 +375,8 @@ static void do_create(struct simworld *s, struct op *op, const struct sim_port *
         return;
     }
     make_box(s, op, port);
-    snprintf(op->created.address, sizeof op->created.address, "127.0.0.1");
-    op->created.port = find_box(s, op->target.id)->port;
+    snprintf(op->call->created.address, sizeof op->call->created.address, "127.0.0.1");
+    op->call->created.port = find_box(s, op->call->target.id)->port;
     agree(op);
 }
 
@@ -392,7 +392,7 @@ static void switch_box(struct simworld *s, const struct op *op, struct box *b)
 
 static void do_switch(struct simworld *s, struct op *op)
 {
-    struct box *b = find_box(s, op->target.id);
+    struct box *b = find_box(s, op->call->target.id);
     double u = unit(s);
     if (u < s->p.unknown_switch) {
         if (b && !b->stopped && u < s->p.unknown_switch / 2)
@@ -412,21 +412,21 @@ static void do_switch(struct simworld *s, struct op *op)
 static void do_probe(struct simworld *s, struct op *op)
 {
     for (const struct box *b = s->boxes; b; b = b->next)
-        if (b->port == op->target.port && (answers(s, b) || (b->parked && s->p.accepts_parked))) {
-            snprintf(op->detail, sizeof op->detail, "HTTP 200");
+        if (b->port == op->call->target.port && (answers(s, b) || (b->parked && s->p.accepts_parked))) {
+            snprintf(op->call->detail, sizeof op->call->detail, "HTTP 200");
             agree(op);
             return;
         }
-    snprintf(op->detail, sizeof op->detail, "connection refused");
+    snprintf(op->call->detail, sizeof op->call->detail, "connection refused");
     op->rc = AS_EAGAIN;
 }
 
 static void do_balancer(struct simworld *s, struct op *op, const struct sim_port *port)
 {
-    struct seat *m = find_seat(s, port->name, op->member.id);
+    struct seat *m = find_seat(s, port->name, op->call->member.id);
     agree(op);
     if (op->kind == OP_ADMIT)
-        take_seat(s, port, op->member.id);
+        take_seat(s, port, op->call->member.id);
     else if (op->kind == OP_DRAIN && m)
         drain_seat(s, m);
     else if (op->kind == OP_WEIGHT)
@@ -461,7 +461,7 @@ static void carry_out(struct simworld *s, struct op *op)
     case OP_PARK:
     case OP_UNPARK: do_switch(s, op); break;
     case OP_DESTROY:
-        unmake_box(s, op->target.id);
+        unmake_box(s, op->call->target.id);
         agree(op);
         break;
     default: do_balancer(s, op, port); break;
@@ -483,10 +483,9 @@ static void submit(void *arg, struct op *op)
 /* A write that a hung host has received is carried out when it goes on, long after anybody waits for it. */
 static void haunt(struct simworld *s, const struct op *op)
 {
-    struct op *ghost = op->kind >= OP_FIRST_WRITE ? calloc(1, sizeof *ghost) : NULL;
+    struct op *ghost = op->kind >= OP_FIRST_WRITE ? op_again(op) : NULL;
     if (!ghost)
         return;
-    *ghost = *op;
     ghost->group = NULL;
     ghost->source = NULL;
     ghost->inst = NULL;

@@ -202,9 +202,9 @@ static void answer(struct bench *b, struct op *op)
     case OP_CREATE:
         if (site->count == INSTANCES)
             die("an instance too many was asked for");
-        snprintf(site->ids[site->count++], AS_ID_MAX, "%s", op->target.id);
-        snprintf(op->created.address, sizeof op->created.address, "10.0.0.1");
-        op->created.port = 8080;
+        snprintf(site->ids[site->count++], AS_ID_MAX, "%s", op->call->target.id);
+        snprintf(op->call->created.address, sizeof op->call->created.address, "10.0.0.1");
+        op->call->created.port = 8080;
         break;
     case OP_PROBE:
     case OP_DESTROY:

@@ -461,7 +461,7 @@ static void an_outdated_one_never_comes_back(void **state)
     start_warm(&k, warm_2, &(struct sim_params){ .seed = 59 }, 2, 2);
     for (struct instance *i = web(&k)->instances; i; i = i->next)
         if (i->state == INST_PARKED)
-            snprintf(i->revision, sizeof i->revision, "0000000000000000");
+            snprintf(i->notes->revision, sizeof i->notes->revision, "0000000000000000");
     k.load = 38;
     kit_run(&k, 60 * AS_SECOND);
     assert_counts(&k, 4, 2);

@@ -22,6 +22,7 @@ struct desk {
     struct host hosts[2];
     struct pool lb;
     struct instance instances[MOST];
+    struct inst_notes notes[MOST];
     struct membership members[MOST];
     int count;
     struct plan plan;
@@ -59,11 +60,14 @@ static struct instance *serving(struct desk *d, int host, double held)
     d->members[n] = (struct membership){
         .listed = true, .state = AS_MEMBER_UP, .held = held, .listed_at = NOW - AS_SECOND
     };
-    *i =
-        (struct instance){ .group = &d->group, .pools = &d->members[n], .state = INST_SERVING, .host = host };
+    *i = (struct instance){ .group = &d->group,
+                            .notes = &d->notes[n],
+                            .pools = &d->members[n],
+                            .state = INST_SERVING,
+                            .host = host };
     i->listed = true;
     i->since = i->wanted_at = NOW - AS_MINUTE + n;
-    i->wanted_wall = 1000 + n;
+    i->notes->wanted_wall = 1000 + n;
     snprintf(i->id, sizeof i->id, "web-%08x", (unsigned)n);
     if (n)
         d->instances[n - 1].next = i;
@@ -179,6 +183,7 @@ static void launches_go_where_the_fewest_are_within_the_bound_of_the_host(void *
     serving(&d, 0, 0);
     for (int n = 0; n < 5; n++)
         *serving(&d, -1, 0) = (struct instance){ .group = &d.group,
+                                                 .notes = &d.notes[n + 1],
                                                  .pools = &d.members[n + 1],
                                                  .state = INST_WANTED,
                                                  .host = -1,

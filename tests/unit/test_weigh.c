@@ -22,6 +22,7 @@ struct bench {
     struct cfg_group group_cfg;
     struct group group;
     struct instance instances[MEMBERS];
+    struct inst_notes notes[MEMBERS];
     struct membership pools[MEMBERS];
     struct pool lb;
     double mean[MEMBERS], ms[MEMBERS];
@@ -37,8 +38,9 @@ static void bench_start(struct bench *b, int members)
     b->engine.events_tail = &b->engine.events;
     for (int k = members - 1; k >= 0; k--) {
         b->ms[k] = 20;
-        b->instances[k] =
-            (struct instance){ .state = INST_SERVING, .pools = &b->pools[k], .next = b->group.instances };
+        b->instances[k] = (struct instance){
+            .notes = &b->notes[k], .state = INST_SERVING, .pools = &b->pools[k], .next = b->group.instances
+        };
         b->pools[k] = (struct membership){ .listed = true, .state = AS_MEMBER_UP, .weight = 100 };
         b->group.instances = &b->instances[k];
     }
@@ -381,7 +383,7 @@ static void by_cpu_an_old_reading_moves_nothing(void **state)
     }
     assert_int_equal((int)(b.pools[2].weigh + 0.5), before);
     for (int k = 1; k < MEMBERS; k++) /* one alone has nobody to be compared to */
-        b.instances[k].cpu.at = 0;
+        b.instances[k].notes->cpu.at = 0;
     weigh_cpu_take(&b.instances[0], 99, b.engine.now, AS_MINUTE);
     weigh_pool(&b.group, 0);
     assert_int_equal((int)(b.pools[0].weigh + 0.5), 100);
