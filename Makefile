@@ -105,9 +105,11 @@ $(B)/tests/fuzz/fuzz_%: $(B)/tests/fuzz/fuzz_%.o $(B)/tests/fuzz/replay.o $(LIB)
 $(B)/tests/unit/test_libvirt_seed: LDLIBS += -larchive
 $(B)/tests/unit/test_libvirt_driver $(B)/tests/e2e/test_libvirt_driver $(B)/tests/bench/bench_virt: LDLIBS += -lvirt
 
+$(filter $(B)/tests/sim/%,$(UNIT_BIN)): $(B)/tests/sim/simworld.o
+
 $(B)/tests/%: $(B)/tests/%.o $(LIB)
 	$(call say,LINK $@)
-	$(Q)$(LINK) $< $(LIB) $(LDLIBS) -lcmocka -o $@
+	$(Q)$(LINK) $(filter %.o,$^) $(LIB) $(LDLIBS) -lcmocka -o $@
 
 # The examples stand alone: no library of ours, and no more of others than each needs, as the shop's go into an image.
 $(B)/examples/shop/shop:    OWN_LIBS = $(shell pkg-config --libs libmicrohttpd libcjson libpq) -lm -lpthread

@@ -82,11 +82,6 @@ void series_push(struct as_series *s, as_time now, double value, bool partial)
         s->count++;
 }
 
-void series_set_max_age(struct as_series *s, as_time max_age)
-{
-    s->max_age = max_age;
-}
-
 bool series_resize(struct as_series *s, size_t capacity)
 {
     uint32_t wanted = capacity_within(capacity);
@@ -279,20 +274,4 @@ struct as_reading as_series_read(const struct as_series *s, as_time now, enum as
     r.partial = span_partial(s, w);
     r.samples = w.count;
     return r;
-}
-
-size_t as_series_copy(const struct as_series *s, as_time since, as_time *times, double *values, size_t max)
-{
-    uint32_t first = count_until(s, since);
-    size_t n = s->count - first;
-    if (n > max) {
-        first += (uint32_t)(n - max);
-        n = max;
-    }
-    for (uint32_t i = 0; i < n; i++) {
-        const struct sample *p = sample_at(s, first + i);
-        times[i] = sample_time(p);
-        values[i] = p->value;
-    }
-    return n;
 }

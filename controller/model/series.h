@@ -18,7 +18,6 @@ void series_free(struct as_series *s);
  * series ages instead. Samples arrive in time order: an earlier `now` is taken as the newest time. */
 void series_push(struct as_series *s, as_time now, double value, bool partial);
 
-void series_set_max_age(struct as_series *s, as_time max_age);
 
 /* Changes the capacity and keeps the newest samples that fit. False, with nothing changed, when out of
  * memory. Pointers to the series stay valid. */

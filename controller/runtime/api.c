@@ -33,8 +33,7 @@ struct api {
 
 struct api_request {
     struct MHD_Connection *connection;
-    size_t length;
-    char *body; /* NULL while empty */
+    size_t length; /* of its body: no request has anything to say in one, it is read past */
 };
 
 /* --- requests ------------------------------------------------------------------------------------ */
@@ -47,13 +46,6 @@ const char *api_query(const struct api_request *request, const char *key)
                                       &length) != MHD_YES)
         return NULL;
     return value ? value : "";
-}
-
-const char *api_body(const struct api_request *request, size_t *length)
-{
-    if (length)
-        *length = request->length;
-    return request->body ? request->body : "";
 }
 
 static bool in_peer_groups(int fd, gid_t group)
@@ -130,33 +122,21 @@ static enum MHD_Result begin_request(const struct api *a, struct MHD_Connection 
     return MHD_YES;
 }
 
-static enum MHD_Result take_body(struct api_request *r, const char *data, size_t size)
-{
-    if (size > API_BODY_MAX - r->length) /* a chunked one: no answer is possible in the middle of it */
-        return MHD_NO;
-    char *grown = realloc(r->body, r->length + size + 1);
-    if (!grown)
-        return MHD_NO;
-    memcpy(grown + r->length, data, size);
-    r->length += size;
-    grown[r->length] = '\0';
-    r->body = grown;
-    return MHD_YES;
-}
-
 static enum MHD_Result on_request(void *arg, struct MHD_Connection *connection, const char *url,
                                   const char *method, const char *version, const char *data, size_t *size,
                                   void **context)
 {
-    (void)version;
+    (void)version, (void)data;
     const struct api *a = arg;
     struct api_request *r = *context;
     if (!r)
         return begin_request(a, connection, context);
     if (*size) {
-        enum MHD_Result rc = take_body(r, data, *size);
+        if (*size > API_BODY_MAX - r->length) /* a chunked one: no answer is possible in the middle of it */
+            return MHD_NO;
+        r->length += *size;
         *size = 0;
-        return rc;
+        return MHD_YES;
     }
     struct api_reply reply = { 0 };
     a->handler(a->arg, method, url, r, &reply);
@@ -169,12 +149,8 @@ static void on_completed(void *arg, struct MHD_Connection *connection, void **co
     (void)arg;
     (void)connection;
     (void)why;
-    struct api_request *r = *context;
-    if (r) {
-        free(r->body);
-        free(r);
-        *context = NULL;
-    }
+    free(*context);
+    *context = NULL;
 }
 
 __attribute__((format(printf, 2, 0))) static void on_library_log(void *arg, const char *fmt, va_list ap)

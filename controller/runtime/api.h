@@ -27,8 +27,6 @@ typedef void (*api_handler)(void *arg, const char *method, const char *path, con
 
 /* Borrowed for the call; NULL when the query has no such key ("" for a key without a value). */
 const char *api_query(const struct api_request *request, const char *key);
-/* The request's body, NUL-terminated, never NULL. */
-const char *api_body(const struct api_request *request, size_t *length);
 
 /* A socket file nobody listens on is replaced; AS_EEXIST when somebody does, or when the path is taken
  * by something that is no socket. */

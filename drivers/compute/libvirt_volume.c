@@ -186,11 +186,15 @@ static int upload(struct libvirt *d, virConnectPtr conn, virStorageVolPtr vol, c
     virStreamPtr stream = vir.StreamNew(conn, 0);
     if (!stream || vir.StorageVolUpload(vol, stream, 0, size, 0) != 0)
         sent = -1;
-    while (sent >= 0 && size > 0)
-        if ((sent = vir.StreamSend(stream, at, size)) > 0) {
+    while (sent >= 0 && size > 0) {
+        sent = vir.StreamSend(stream, at, size);
+        if (sent > 0) {
             at += sent;
             size -= (size_t)sent;
+        } else {
+            sent = -1; /* 0 is no answer of a stream that blocks */
         }
+    }
     int rc = AS_OK;
     if (sent < 0 || vir.StreamFinish(stream) != 0)
         rc = virlib_refused(d->uri, true, "uploading", err);

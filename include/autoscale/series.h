@@ -38,9 +38,6 @@ struct as_reading {
 struct as_reading as_series_read(const struct as_series *s, as_time now, enum as_aggregate agg, as_time window,
                                  double q);
 
-/* Copies the newest `max` samples with time > since, oldest first; returns how many. */
-size_t as_series_copy(const struct as_series *s, as_time since, as_time *times, double *values, size_t max);
-
 const char *as_series_name(const struct as_series *s);
 
 #endif

@@ -15,7 +15,7 @@
 #include <cmocka.h>
 
 #include "../../controller/runtime/log.h"
-#include "../../controller/sim/simworld.h"
+#include "simworld.h"
 
 static int kit_open_source(void *self, const struct as_settings *s, const char *endpoint, struct as_error *err)
 {

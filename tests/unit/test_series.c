@@ -40,8 +40,6 @@ static void never_stale_and_zero_are_three_things(void **unused)
     assert_int_equal(r.fresh, AS_STALE);
     assert_int_equal(r.age, 5001);
     assert_true(r.value == 0);
-    series_set_max_age(s, 10000);
-    assert_int_equal(as_series_read(s, 6001, AS_LAST, 0, 0).fresh, AS_FRESH);
     series_free(s);
 }
 
@@ -155,16 +153,11 @@ static void full_ring_forgets_the_oldest(void **unused)
     struct as_series *s = series_new("a", 3, 0);
     for (int i = 1; i <= 7; i++)
         series_push(s, i * 1000, i, false);
-    as_time t[8];
-    double v[8];
-    assert_int_equal(as_series_copy(s, -1, t, v, 8), 3);
-    assert_int_equal(t[0], 5000);
-    assert_true(v[0] == 5 && v[1] == 6 && v[2] == 7);
-    assert_int_equal(as_series_copy(s, 5000, t, v, 8), 2);
-    assert_true(v[0] == 6);
-    assert_int_equal(as_series_copy(s, 0, t, v, 2), 2); /* the newest two */
-    assert_true(v[0] == 6 && v[1] == 7);
-    assert_int_equal(as_series_copy(s, 7000, t, v, 8), 0);
+    struct as_reading r = as_series_read(s, 7000, AS_MIN, 60000, 0);
+    assert_int_equal(r.samples, 3);
+    assert_true(r.value == 5);
+    assert_true(as_series_read(s, 7000, AS_MEAN, 60000, 0).value == 6);
+    assert_true(as_series_read(s, 7000, AS_LAST, 0, 0).value == 7);
     series_free(s);
 }
 
@@ -177,17 +170,17 @@ static void resize_keeps_the_newest(void **unused)
     assert_true(series_resize(s, 9));
     assert_int_equal(series_capacity(s), 9);
     series_push(s, 7, 7, false);
-    as_time t[9];
-    double v[9];
-    assert_int_equal(as_series_copy(s, 0, t, v, 9), 5);
-    assert_true(v[0] == 3 && v[4] == 7);
+    assert_int_equal(as_series_read(s, 7, AS_MEAN, 60, 0).samples, 5);
+    assert_true(as_series_read(s, 7, AS_MIN, 60, 0).value == 3 &&
+                as_series_read(s, 7, AS_MAX, 60, 0).value == 7);
     assert_true(as_series_read(s, 7, AS_MEAN, 5, 0).partial);
     assert_true(series_resize(s, 2));
-    assert_int_equal(as_series_copy(s, 0, t, v, 9), 2);
-    assert_true(v[0] == 6 && v[1] == 7);
+    assert_int_equal(as_series_read(s, 7, AS_MEAN, 60, 0).samples, 2);
+    assert_true(as_series_read(s, 7, AS_MIN, 60, 0).value == 6);
     series_push(s, 8, 8, false);
-    assert_int_equal(as_series_copy(s, 0, t, v, 9), 2);
-    assert_true(v[0] == 7 && v[1] == 8);
+    assert_int_equal(as_series_read(s, 8, AS_MEAN, 60, 0).samples, 2);
+    assert_true(as_series_read(s, 8, AS_MIN, 60, 0).value == 7 &&
+                as_series_read(s, 8, AS_LAST, 0, 0).value == 8);
     series_free(s);
 }
 

@@ -5,7 +5,7 @@
 #ifndef SIM_SIMWORLD_H
 #define SIM_SIMWORLD_H
 
-#include "../loop/engine.h"
+#include "../../controller/loop/engine.h"
 
 struct simworld;
 struct seat;

@@ -5,7 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "../loop/standby.h"
+#include "../../controller/loop/standby.h"
 #include "simworld.h"
 
 struct box { /* a container, a VM: what exists on a host */
