@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "loader.h"
+#include "schema.h"
 
 struct cfg_place block_place(struct loader *l, const config_setting_t *node)
 {
@@ -81,11 +82,55 @@ int block_pick(struct loader *l, const config_setting_t *node, const char *where
     return -1;
 }
 
+/* --- reading ------------------------------------------------------------------------------------- */
+
+static bool has_option(const struct as_option *table, const char *name)
+{
+    for (; table->name; table++)
+        if (strcmp(table->name, name) == 0)
+            return true;
+    return false;
+}
+
+/* Beside the options of some blocks stand those of the drivers. */
+static bool block_has(const struct as_registry *r, const struct schema_block *b, const char *name)
+{
+    bool has = has_option(b->options, name);
+    for (size_t i = 0; !has && b->options == schema_compute && r->computes[i]; i++)
+        has = has_option(r->computes[i]->options, name);
+    for (size_t i = 0; !has && b->options == schema_balancer && r->balancers[i]; i++)
+        has = has_option(r->balancers[i]->options, name);
+    return has;
+}
+
+/* Among the blocks of a group, which are easily mistaken for each other. */
+static void home_of(void *arg, const struct as_option *here, const char *option, char *buf, size_t size)
+{
+    static const char group[] = "groups.NAME";
+    const struct loader *l = arg;
+    const struct schema_block *own = schema_blocks;
+    size_t used = 0;
+    *buf = '\0';
+    while (own->title && own->options != here)
+        own++;
+    if (!own->title || strncmp(own->title, group, sizeof group - 1) != 0)
+        return;
+    for (const struct schema_block *b = schema_blocks; b->title; b++) {
+        if (b == own || strncmp(b->title, group, sizeof group - 1) != 0 ||
+            !block_has(l->cfg->registry, b, option))
+            continue;
+        const char *join = used ? " or " : "", *name = b->title + sizeof group - 1;
+        int n = *name ? snprintf(buf + used, size - used, "%s'%s'", join, name + 1)
+                      : snprintf(buf + used, size - used, "%sthe group itself", join);
+        used = n > 0 && (size_t)n < size - used ? used + (size_t)n : size - 1;
+    }
+}
+
 int block_read(struct loader *l, const config_setting_t *node, const char *where,
                const struct as_option *const tables[2], struct as_settings *outs[2])
 {
     const struct as_option *const all[] = { tables[0], tables[1], NULL };
-    const struct settings_scope scope = { l->problems, where, files_name, l };
+    const struct settings_scope scope = { l->problems, where, files_name, home_of, l };
     return settings_read(&scope, node, all, outs);
 }
 

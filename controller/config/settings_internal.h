@@ -45,6 +45,9 @@ struct settings_scope {
     struct cfg_problems *problems;
     const char *where; /* "group 'web': compute (docker): ", leads every text                      */
     const char *(*file_name)(void *arg, const char *included);
+    /* Where an option belongs that the block of table `here` has not, as "'compute' or 'health'" into buf; "" when
+     * it is not known. NULL: nobody to ask. */
+    void (*home)(void *arg, const struct as_option *here, const char *option, char *buf, size_t size);
     void *arg;
 };
 

@@ -31,7 +31,7 @@ static int first_problem(struct cfg_problems *problems, struct as_error *err)
 static int parse_text(const struct as_option *options, const char *text, struct cfg_problems *problems,
                       struct as_settings **out)
 {
-    const struct settings_scope scope = { problems, "", text_name, NULL };
+    const struct settings_scope scope = { problems, "", text_name, NULL, NULL };
     const struct as_option *const tables[] = { options, NULL };
     struct scan scan = { .problems = problems };
     if (strlen(text) > CONFIG_FILE_MAX) {

@@ -379,7 +379,7 @@ static int read_member(const struct settings_scope *scope, const char *path, str
 static int unknown_member(const struct settings_scope *scope, const char *path, struct as_settings **outs,
                           const config_setting_t *node)
 {
-    char hint[160], file_name[AS_NAME_MAX + 8];
+    char hint[160], home[128] = "", file_name[AS_NAME_MAX + 8];
     const char *name = config_setting_name(node);
     struct suggestion near = { .wrong = name };
     bool secret = false;
@@ -390,8 +390,12 @@ static int unknown_member(const struct settings_scope *scope, const char *path, 
             secret = secret || (outs[t]->options[i].type == AS_OPT_SECRET &&
                                 strcmp(outs[t]->options[i].name, file_name) == 0);
         }
+    if (scope->home && outs[0])
+        scope->home(scope->arg, outs[0]->options, name, home, sizeof home);
     if (secret)
         snprintf(hint, sizeof hint, ": a secret is read from a file, write '%s'", file_name);
+    else if (*home)
+        snprintf(hint, sizeof hint, ": it belongs in %s", home);
     else
         suggest_text(&near, hint, sizeof hint);
     problems_error(scope->problems, node_file(scope, node), node_line(node), "%s%sunknown option '%.64s'%s",

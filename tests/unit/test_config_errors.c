@@ -41,6 +41,26 @@ static void all_errors_are_reported_at_once(void **state)
         "'policies'\n");
 }
 
+static void an_option_of_another_block_of_the_group_is_sent_there(void **state)
+{
+    (void)state;
+    refused(
+        "groups = { web = { min = 1; max = 2; lost_hosts = [ \"h3\" ];\n"
+        "  image = \"x\"; window = \"9s\"; nowhere = 1;\n"
+        "  compute = { driver = \"box\"; hosts = [ \"a\" ]; image = \"x\"; standby_ = 1;\n"
+        "    drain = \"9s\"; lead = \"9s\"; };\n"
+        "  health = { min = 3; }; }; };\n",
+        "main.conf:1: error: group 'web': unknown option 'lost_hosts': it belongs in 'compute'\n"
+        "main.conf:2: error: group 'web': unknown option 'image': it belongs in 'compute'\n"
+        "main.conf:2: error: group 'web': unknown option 'nowhere'\n"
+        "main.conf:2: error: group 'web': unknown option 'window': it belongs in 'scale_out' or 'scale_in'\n"
+        "main.conf:3: error: group 'web': compute (box): unknown option 'standby_': did you mean 'standby'?\n"
+        "main.conf:4: error: group 'web': compute (box): unknown option 'drain': it belongs in 'balancer'\n"
+        "main.conf:4: error: group 'web': compute (box): unknown option 'lead': it belongs in the group "
+        "itself\n"
+        "main.conf:5: error: group 'web': health: unknown option 'min': it belongs in the group itself\n");
+}
+
 static void a_file_that_cannot_be_read_is_an_io_error(void **state)
 {
     (void)state;
@@ -348,6 +368,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         TEST(all_errors_are_reported_at_once),
+        TEST(an_option_of_another_block_of_the_group_is_sent_there),
         TEST(a_file_that_cannot_be_read_is_an_io_error),
         TEST(a_file_beyond_the_cap_is_refused_unparsed),
         TEST(the_top_level_is_strict),
