@@ -1,6 +1,7 @@
 /* Launching a virtual machine: its address, its disk, then a domain under the instance's name, transient unless it
- * is to come back with its host. What fails for good leaves nothing behind; what is in doubt is left for the next
- * list, and said to be in doubt. A domain of that name that is not ours is never touched. */
+ * is to come back with its host, or libvirt keeps a file for its firmware. What fails for good leaves nothing behind; what
+ * is in doubt is left for the next list, and said to be in doubt. A domain of that name that is not ours is never
+ * touched. */
 #include <ctype.h>
 #include <stdlib.h>
 #include <string.h>
@@ -60,22 +61,49 @@ static int check_made(struct libvirt *d, virDomainPtr dom, const char *id, struc
     return rc;
 }
 
+/* libvirt says only in words that a host has not what the configuration asks for; it will not have it at the next try. */
+static int start_refused(const struct libvirt *d, struct as_error *err)
+{
+    int rc = virlib_refused(d->uri, true, "starting the domain", err);
+    if (strstr(err->msg, "find any firmware"))
+        return as_fail(err, AS_EINVAL,
+                       "%.60s has no UEFI firmware that fits: install it there (Debian: ovmf)", d->uri);
+    if (strstr(err->msg, "nknown CPU model"))
+        return as_fail(err, AS_EINVAL,
+                       "%.60s knows no such processor: virsh domcapabilities lists those it does", d->uri);
+    return rc;
+}
+
+/* Only what the hypervisor can tell is looked at here: open has refused what never works. */
+static int check_type(const struct libvirt *d, const char *type, struct as_error *err)
+{
+    const char *cpu = as_settings_str(d->settings, "cpu_mode");
+    if (d->template || strcmp(type, "qemu") != 0 || !cpu || strcmp(cpu, "host-passthrough") != 0)
+        return AS_OK;
+    return as_fail(
+        err, AS_EINVAL,
+        "%.60s offers no KVM, which cpu_mode = \"host-passthrough\" needs: enable it there, or use "
+        "\"maximum\" or \"host-model\"",
+        d->uri);
+}
+
 struct disks {
     char volume[LIBVIRT_PATH_MAX], seed[LIBVIRT_PATH_MAX]; /* seed "": none */
 };
 
 /* To come back with its host it is defined first: one that dies in between is ours, switched off, and found by the next
- * list. */
+ * list. So is one whose firmware has variables: of a transient domain libvirt leaves their file behind for good. */
 static int start_domain(struct libvirt *d, virConnectPtr conn, const char *xml, virDomainPtr *out,
                         struct as_error *err)
 {
-    bool defined = as_settings_bool(d->settings, "autostart");
+    bool comes_back = as_settings_bool(d->settings, "autostart"),
+         defined = comes_back || libvirt_has_nvram(xml);
     virDomainPtr dom = defined ? vir.DomainDefineXML(conn, xml) : vir.DomainCreateXML(conn, xml, 0);
     int rc = AS_OK;
     if (!dom)
-        return virlib_refused(d->uri, true, "starting the domain", err);
-    if (defined && (vir.DomainSetAutostart(dom, 1) != 0 || vir.DomainCreate(dom) != 0)) {
-        rc = virlib_refused(d->uri, true, "starting the domain", err);
+        return start_refused(d, err);
+    if (defined && ((comes_back && vir.DomainSetAutostart(dom, 1) != 0) || vir.DomainCreate(dom) != 0)) {
+        rc = start_refused(d, err);
         libvirt_undefine(dom);
         vir.DomainFree(dom);
         return rc;
@@ -89,6 +117,9 @@ static int make_domain(struct libvirt *d, virConnectPtr conn, const struct libvi
 {
     char type[32];
     choose_type(d, conn, type, sizeof type);
+    int rc = check_type(d, type, err);
+    if (rc != AS_OK)
+        return rc;
     struct libvirt_machine m = {
         .settings = d->settings,
         .mark = mark,
@@ -101,7 +132,7 @@ static int make_domain(struct libvirt *d, virConnectPtr conn, const struct libvi
     if (!xml)
         return as_fail(err, AS_ENOMEM, "out of memory for domain '%s'", mark->id);
     virDomainPtr dom = NULL;
-    int rc = start_domain(d, conn, xml, &dom, err);
+    rc = start_domain(d, conn, xml, &dom, err);
     free(xml);
     if (rc != AS_OK)
         return rc;

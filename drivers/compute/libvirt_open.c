@@ -103,14 +103,19 @@ const struct as_option libvirt_options[] = {
       .def = "false",
       .help = "a machine is defined and comes back when its host has been restarted, and so does a network "
               "made for it" },
-    { .name = "cpu_mode", .type = AS_OPT_CHOICE, .choices = cpu_choices, .help = "processor the guest sees" },
+    { .name = "cpu_mode",
+      .type = AS_OPT_CHOICE,
+      .choices = cpu_choices,
+      .help = "processor the guest sees; host-passthrough needs KVM" },
     { .name = "cpu_model",
       .type = AS_OPT_STRING,
       .help = "the processor by its name in libvirt instead of cpu_mode, as Skylake-Server" },
     { .name = "firmware",
       .type = AS_OPT_CHOICE,
       .choices = firmware_choices,
-      .help = "bios or efi; the host must have it; the machine type's default if unset" },
+      .help =
+          "bios; or efi, which the host must have (Debian: package ovmf) and which is without Secure Boot, "
+          "for that write a template; the machine type's default if unset" },
     { .name = "disk_bus",
       .type = AS_OPT_CHOICE,
       .def = "virtio",
@@ -174,11 +179,22 @@ static int check_texts(const struct as_settings *s, struct as_error *err)
         if (as_settings_has(s, name) && !as_settings_has(s, "kernel"))
             return as_settings_fail(s, name, err, "makes no sense without kernel");
     }
-    if (as_settings_has(s, "cpu_model") && as_settings_has(s, "cpu_mode"))
-        return as_settings_fail(s, "cpu_model", err, "and cpu_mode exclude each other");
     const char *base = as_settings_str(s, "base"), *slash = strchr(base, '/');
     if (!slash || !slash[1] || (slash != base && strchr(slash + 1, '/')))
         return as_settings_fail(s, "base", err, "'%s' must be /path or pool/volume", base);
+    return AS_OK;
+}
+
+static int check_processor(const struct as_settings *s, struct as_error *err)
+{
+    const char *mode = as_settings_str(s, "cpu_mode");
+    if (mode && as_settings_has(s, "cpu_model"))
+        return as_settings_fail(s, "cpu_model", err, "and cpu_mode exclude each other");
+    if (mode && strcmp(mode, "host-passthrough") == 0 && strcmp(as_settings_str(s, "type"), "qemu") == 0)
+        return as_settings_fail(
+            s, "cpu_mode", err,
+            "host-passthrough needs KVM, and type = \"qemu\" does without: use \"maximum\" "
+            "or \"host-model\"");
     return AS_OK;
 }
 
@@ -261,6 +277,8 @@ int libvirt_open(void *self, const struct as_settings *s, const struct as_owner 
     int rc = libvirt_check_addresses(d, err);
     if (rc == AS_OK)
         rc = check_texts(s, err);
+    if (rc == AS_OK)
+        rc = check_processor(s, err);
     if (rc == AS_OK)
         rc = read_text(s, "user_data", SEED_TEXT_MAX, &d->user_data, err);
     if (rc == AS_OK)

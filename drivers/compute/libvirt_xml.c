@@ -138,17 +138,18 @@ static void write_mark(FILE *out, const struct libvirt_mark *m)
     fprintf(out, " created='%" PRId64 "'/>", m->created_wall);
 }
 
+/* A BIOS is not asked for: hypervisors have it without saying so, and libvirt would look for it in vain. Left to itself
+ * libvirt takes a UEFI with Secure Boot where the machine type can have it, which starts no kernel of one's own. */
 static void write_os(FILE *out, const struct as_settings *s)
 {
     const char *machine = as_settings_str(s, "machine"), *cpu = as_settings_str(s, "cpu_mode");
     const char *firmware = as_settings_str(s, "firmware"), *model = as_settings_str(s, "cpu_model");
-    fputs("<os", out);
-    if (firmware)
-        attribute(out, "firmware", firmware);
-    fputs("><type", out);
+    bool efi = firmware && strcmp(firmware, "efi") == 0;
+    fprintf(out, "<os%s><type", efi ? " firmware='efi'" : "");
     if (machine)
         attribute(out, "machine", machine);
-    fputs(">hvm</type>", out);
+    fprintf(out, ">hvm</type>%s",
+            efi ? "<firmware><feature enabled='no' name='secure-boot'/></firmware>" : "");
     element(out, "kernel", as_settings_str(s, "kernel"));
     element(out, "initrd", as_settings_str(s, "initrd"));
     element(out, "cmdline", as_settings_str(s, "cmdline"));
@@ -287,6 +288,20 @@ static char *from_template(const struct libvirt_machine *m)
 char *libvirt_domain_xml(const struct libvirt_machine *m)
 {
     return m->template ? from_template(m) : built_in(m);
+}
+
+bool libvirt_has_nvram(const char *xml)
+{
+    struct libvirt_tag tag;
+    char value[16];
+    while (libvirt_next_tag(&xml, &tag))
+        if (libvirt_tag_is(&tag, "nvram") ||
+            (libvirt_tag_is(&tag, "os") && libvirt_attribute(&tag, "firmware", value, sizeof value) &&
+             strcmp(value, "efi") == 0) ||
+            (libvirt_tag_is(&tag, "loader") && libvirt_attribute(&tag, "type", value, sizeof value) &&
+             strcmp(value, "pflash") == 0))
+            return true;
+    return false;
 }
 
 size_t libvirt_unknown(const char *text, const char **at)

@@ -42,6 +42,7 @@ static void check_template(const char *text, const struct as_settings *settings)
     if (libvirt_root_is(text, "domain") && (!xml || !strstr(xml, "<autoscale:instance")))
         abort();
     libvirt_template_has(text, "{mac}");
+    libvirt_has_nvram(text);
     free(xml);
 }
 

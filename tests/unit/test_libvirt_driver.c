@@ -204,10 +204,9 @@ static void an_instance_lives_and_leaves_nothing_behind(void **state)
     close_driver(&d);
 }
 
-static void one_that_comes_back_with_its_host_is_defined_and_leaves_nothing_either(void **state)
+static void is_defined_and_leaves_nothing(const char *options, int comes_back)
 {
-    (void)state;
-    struct driver d = open_as("web", BASIC "autostart=true;");
+    struct driver d = open_as("web", options);
     struct as_instance i = { 0 };
     int autostart = 0;
     assert_ok(d, create(&d, "web-00000001", &i));
@@ -216,7 +215,7 @@ static void one_that_comes_back_with_its_host_is_defined_and_leaves_nothing_eith
     assert_non_null(dom);
     assert_int_equal(virDomainIsPersistent(dom), 1);
     assert_int_equal(virDomainGetAutostart(dom, &autostart), 0);
-    assert_int_equal(autostart, 1);
+    assert_int_equal(autostart, comes_back);
     assert_int_equal(virDomainDestroy(dom),
                      0); /* as a restart of autoscale between defining and starting leaves it */
     virDomainFree(dom);
@@ -231,6 +230,18 @@ static void one_that_comes_back_with_its_host_is_defined_and_leaves_nothing_eith
     assert_int_equal(in_network("web-00000001"), 0);
     assert_int_equal(list(&d, NULL, NULL), 0);
     close_driver(&d);
+}
+
+static void one_that_comes_back_with_its_host_is_defined_and_leaves_nothing_either(void **state)
+{
+    (void)state;
+    is_defined_and_leaves_nothing(BASIC "autostart=true;", 1);
+}
+
+static void one_whose_firmware_has_variables_is_defined_but_does_not_come_back(void **state)
+{
+    (void)state;
+    is_defined_and_leaves_nothing(BASIC "firmware=\"efi\";", 0);
 }
 
 static void create_and_destroy_are_idempotent(void **state)
@@ -676,6 +687,11 @@ static void settings_that_cannot_work_are_refused_offline(void **state)
         { "range=\"10.8.0.2-10.8.0.9\"; initrd=\"/i\"", "initrd" },
         { "range=\"10.8.0.2-10.8.0.9\"; kernel=\"boot/k\"", "kernel" },
         { "range=\"10.8.0.2-10.8.0.9\"; template=\"/nonexistent\"", "template" },
+        { "range=\"10.8.0.2-10.8.0.9\"; cpu_mode=\"maximum\"; cpu_model=\"Nehalem\"",
+          "cpu_model: and cpu_mode" },
+        { "range=\"10.8.0.2-10.8.0.9\"; cpu_mode=\"host-passthrough\"; type=\"qemu\"",
+          "cpu_mode: host-passthrough needs KVM, and type = \"qemu\" does without: use \"maximum\" or "
+          "\"host-model\"" },
     };
     for (size_t k = 0; k < sizeof bad / sizeof *bad; k++) {
         char text[512];
@@ -728,6 +744,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(an_instance_lives_and_leaves_nothing_behind),
         cmocka_unit_test(one_that_comes_back_with_its_host_is_defined_and_leaves_nothing_either),
+        cmocka_unit_test(one_whose_firmware_has_variables_is_defined_but_does_not_come_back),
         cmocka_unit_test(create_and_destroy_are_idempotent),
         cmocka_unit_test(parked_ones_are_resumed),
         cmocka_unit_test(saved_ones_are_restored),

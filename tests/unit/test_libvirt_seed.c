@@ -99,7 +99,9 @@ static void the_machine_has_what_the_configuration_says(void **state)
     (void)state;
     static const char *const texts[][2] = {
         { "", "<os><type>hvm</type></os>" },
-        { "firmware=\"efi\";", "<os firmware='efi'><type>hvm</type></os>" },
+        { "firmware=\"bios\";", "<os><type>hvm</type></os>" },
+        { "firmware=\"efi\";", "<os firmware='efi'><type>hvm</type><firmware><feature enabled='no' "
+                               "name='secure-boot'/></firmware></os>" },
         { "cpu_mode=\"host-model\";", "<cpu mode='host-model'/>" },
         { "cpu_model=\"Skylake-Server\";",
           "<cpu mode='custom' match='exact'><model>Skylake-Server</model></cpu>" },
@@ -125,6 +127,22 @@ static void the_machine_has_what_the_configuration_says(void **state)
     }
 }
 
+static void what_has_variables_of_its_firmware_is_seen(void **state)
+{
+    (void)state;
+    static const char
+        *const with[] = { "<domain><os firmware='efi'><type>hvm</type></os></domain>",
+                          "<domain><os><loader readonly='yes' type='pflash'>/c.fd</loader></os></domain>",
+                          "<domain><os><nvram>/v.fd</nvram></os></domain>" },
+               *const without[] = { "<domain><os><type>hvm</type></os></domain>",
+                                    "<domain><!-- <nvram>/v.fd</nvram> --><os firmware='bios'/></domain>",
+                                    "<domain><os><loader type='rom'>/b.bin</loader></os></domain>" };
+    for (size_t k = 0; k < 3; k++) {
+        assert_true(libvirt_has_nvram(with[k]));
+        assert_false(libvirt_has_nvram(without[k]));
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -132,6 +150,7 @@ int main(void)
         cmocka_unit_test(the_image_is_labelled_and_holds_the_files),
         cmocka_unit_test(a_seed_of_the_largest_files_fits),
         cmocka_unit_test(the_machine_has_what_the_configuration_says),
+        cmocka_unit_test(what_has_variables_of_its_firmware_is_seen),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
