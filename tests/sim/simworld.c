@@ -6,7 +6,9 @@
 #include <string.h>
 
 #include "../../controller/loop/standby.h"
+#include "../../controller/sim/chance.h"
 #include "simworld.h"
+#include "wakes.h"
 
 struct box { /* a container, a VM: what exists on a host */
     char id[AS_ID_MAX], group[AS_NAME_MAX], host[AS_ENDPOINT_MAX], revision[AS_REVISION_MAX];
@@ -43,7 +45,8 @@ struct simworld {
     void *arg;
     struct engine *engine;
     as_time now;
-    uint64_t state, order, creates;
+    struct chance chance;
+    uint64_t order, creates;
     uint16_t next_port;
     int epoch;
     struct box *boxes;
@@ -55,29 +58,16 @@ struct simworld {
     struct op *ghosts;
 };
 
-/* --- chance: xorshift64*, so that a seed means the same everywhere ---------------------------------- */
-
-static uint64_t draw(struct simworld *s)
-{
-    s->state ^= s->state >> 12;
-    s->state ^= s->state << 25;
-    s->state ^= s->state >> 27;
-    return s->state * 2685821657736338717u;
-}
-
-static double unit(struct simworld *s)
-{
-    return (double)(draw(s) >> 11) / 9007199254740992.0;
-}
+/* --- chance and what it breaks ------------------------------------------------------------------------- */
 
 static as_time jitter(struct simworld *s, as_time most)
 {
-    return most > 0 ? (as_time)(unit(s) * (double)most) : 0;
+    return most > 0 ? (as_time)(chance_unit(&s->chance) * (double)most) : 0;
 }
 
 static uint32_t random_u32(void *arg)
 {
-    return (uint32_t)(draw(arg) >> 32);
+    return (uint32_t)(chance_draw(&((struct simworld *)arg)->chance) >> 32);
 }
 
 __attribute__((format(printf, 2, 3))) static void broken(struct simworld *s, const char *fmt, ...)
@@ -210,10 +200,10 @@ static void make_box(struct simworld *s, const struct op *op, const struct sim_p
     snprintf(b->group, sizeof b->group, "%s", port->group);
     snprintf(b->host, sizeof b->host, "%s", port->name);
     b->port = s->next_port++;
-    if (unit(s) >= s->p.never_boots)
+    if (chance_unit(&s->chance) >= s->p.never_boots)
         b->ready_at = s->now + s->p.boot_ms + jitter(s, s->p.boot_jitter_ms);
     if (s->p.death_per_hour > 0)
-        b->dies_at = s->now + (as_time)(3600000.0 / s->p.death_per_hour * 2 * unit(s));
+        b->dies_at = s->now + (as_time)(3600000.0 / s->p.death_per_hour * 2 * chance_unit(&s->chance));
     if (s->p.crash_ms)
         b->dies_at = s->now + s->p.crash_ms;
     b->vanishes_at = s->p.vanish_ms ? s->now + s->p.vanish_ms : 0;
@@ -298,7 +288,7 @@ static int agree(struct op *op)
 
 static void do_poll(struct simworld *s, struct op *op)
 {
-    if (unit(s) < s->p.fail_poll) {
+    if (chance_unit(&s->chance) < s->p.fail_poll) {
         op->rc = (enum as_rc)as_fail(&op->err, AS_EAGAIN, "simulated: no answer");
         return;
     }
@@ -362,7 +352,7 @@ static void do_members(struct simworld *s, struct op *op, const struct sim_port 
 
 static void do_create(struct simworld *s, struct op *op, const struct sim_port *port)
 {
-    double u = unit(s);
+    double u = chance_unit(&s->chance);
     s->creates++;
     if (u < s->p.fail_create) {
         op->rc = (enum as_rc)as_fail(&op->err, AS_EAGAIN, "simulated: create refused");
@@ -393,7 +383,7 @@ static void switch_box(struct simworld *s, const struct op *op, struct box *b)
 static void do_switch(struct simworld *s, struct op *op)
 {
     struct box *b = find_box(s, op->call->target.id);
-    double u = unit(s);
+    double u = chance_unit(&s->chance);
     if (u < s->p.unknown_switch) {
         if (b && !b->stopped && u < s->p.unknown_switch / 2)
             switch_box(s, op, b);
@@ -446,9 +436,9 @@ static void carry_out(struct simworld *s, struct op *op)
         op->rc = (enum as_rc)as_fail(&op->err, AS_EAGAIN, "simulated: it has no time");
         return;
     }
-    bool fails =
-        op->kind != OP_POLL && op->kind != OP_CREATE && op->kind != OP_PROBE && unit(s) < s->p.fail_call;
-    if (fails || (op->kind == OP_EVICT && s->p.fail_evict > 0 && unit(s) < s->p.fail_evict)) {
+    bool fails = op->kind != OP_POLL && op->kind != OP_CREATE && op->kind != OP_PROBE &&
+                 chance_unit(&s->chance) < s->p.fail_call;
+    if (fails || (op->kind == OP_EVICT && s->p.fail_evict > 0 && chance_unit(&s->chance) < s->p.fail_evict)) {
         op->rc = (enum as_rc)as_fail(&op->err, AS_EAGAIN, "simulated: refused");
         return;
     }
@@ -586,7 +576,7 @@ struct simworld *sim_new(const struct sim_params *p, sim_metric metric, void *ar
     s->p.member_rise_ms = p->member_rise_ms ? p->member_rise_ms : 1000;
     s->metric = metric;
     s->arg = arg;
-    s->state = p->seed * 6364136223846793005u + 1442695040888963407u;
+    s->chance = chance_new(p->seed, 0);
     s->now = 1000000; /* not 0: a time of 0 means "never" */
     s->next_port = 1024;
     return s;
@@ -662,6 +652,9 @@ static void age(struct simworld *s)
 
 static void watch(struct simworld *s)
 {
+    const struct group *late = wakes_oversleep(s->engine);
+    if (late)
+        broken(s, "'%s' is not looked at when it is due", late->cfg->name);
     for (const struct group *g = s->engine->groups; g; g = g->next) {
         if (group_footprint(g) > g->cfg->max)
             broken(s, "G1: the footprint of '%s' is %d, max is %d", g->cfg->name, group_footprint(g),
