@@ -159,7 +159,6 @@ static struct binding *binding_new(struct source *s, const char *metric, const c
         free(b);
         return NULL;
     }
-    snprintf(b->metric, sizeof b->metric, "%s", metric);
     snprintf(b->object, sizeof b->object, "%s", object);
     snprintf(b->name, sizeof b->name, "%s", name);
     b->merge = merge_of(s->cfg->driver, name);
@@ -178,7 +177,7 @@ static struct binding *bind_metric(struct source *list, const char *metric, as_t
     capacity = capacity < SERIES_LEAST ? SERIES_LEAST : capacity;
     for (size_t k = 0; k < (*owner)->binding_count; k++) {
         struct binding *b = (*owner)->bindings[k];
-        if (strcmp(b->metric, metric) != 0)
+        if (strcmp(as_series_name(b->series), metric) != 0)
             continue;
         if (series_capacity(b->series) < capacity && !series_resize(b->series, capacity))
             return NULL;

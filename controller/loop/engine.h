@@ -80,9 +80,9 @@ struct binding {            /* a series some policy reads                       
         bool left_out;      /* the newest poll could not tell it, and said why                      */
     } *parts;               /* newest value of each feed                                            */
     as_time merged_at;      /* when the parts last became a sample                                  */
+    uint64_t round;         /* in which that was                                                    */
     struct rollup past;
-    char object[AS_NAME_MAX], name[AS_NAME_MAX];
-    char metric[3 * AS_NAME_MAX];
+    char object[AS_NAME_MAX], name[AS_NAME_MAX]; /* the whole metric is the series' name               */
 };
 
 struct source {
@@ -97,6 +97,7 @@ struct source {
     bool failing, partial;  /* as the newest polls of its feeds left it: some is failing, is partial */
     int round_open;         /* feeds of this round that have not answered yet                       */
     bool fresh_round;       /* something came in since the bindings were last merged                */
+    uint64_t round;         /* rounds begun so far                                                  */
     bool minutes_wait;      /* some binding has a minute ready to write                             */
     int inflight;
     bool retired;

@@ -47,6 +47,7 @@ void sources_weigh(struct engine *e)
 
 static void poll_source(struct engine *e, struct source *s)
 {
+    s->round++;
     for (size_t k = 0; k < s->feed_count; k++) {
         struct feed *f = &s->feeds[k];
         if (f->busy) { /* still out since an earlier round: not waited for */
@@ -140,8 +141,12 @@ static void close_round(struct engine *e, struct source *s)
             newest = b->parts[f].at > newest ? b->parts[f].at : newest;
         if (newest > b->merged_at && merge_parts(s, b, e->now, &v, &partial)) {
             b->merged_at = newest;
-            series_push(b->series, newest, v, partial);
-            s->minutes_wait = observe_roll_up(e, &b->past, b->metric, v) || s->minutes_wait;
+            if (b->round == s->round) /* one was late: the sample is that of all now */
+                series_amend(b->series, newest, v, partial);
+            else
+                series_push(b->series, newest, v, partial);
+            b->round = s->round;
+            s->minutes_wait = observe_roll_up(e, &b->past, as_series_name(b->series), v) || s->minutes_wait;
         }
     }
 }

@@ -262,7 +262,7 @@ static cJSON *source_json(const struct engine *e, const struct source *s)
     for (size_t k = 0; k < s->binding_count; k++) {
         cJSON *so = cJSON_CreateObject();
         struct as_reading r = as_series_read(s->bindings[k]->series, e->now, AS_LAST, 0, 0);
-        put_str(so, "metric", s->bindings[k]->metric);
+        put_str(so, "metric", as_series_name(s->bindings[k]->series));
         put_reading(so, &r);
         cJSON_AddItemToArray(series, so);
     }

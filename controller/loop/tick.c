@@ -169,7 +169,7 @@ static void decide_later(struct engine *e, struct group *g)
  * later. */
 static void first_decision(struct engine *e, struct group *g)
 {
-    if (!g->decided && !g->decide_at && group_observed(g))
+    if (!g->retired && !g->decided && !g->decide_at && group_observed(g))
         decide_later(e, g);
 }
 

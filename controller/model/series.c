@@ -82,6 +82,15 @@ void series_push(struct as_series *s, as_time now, double value, bool partial)
         s->count++;
 }
 
+void series_amend(struct as_series *s, as_time now, double value, bool partial)
+{
+    if (s->count && isfinite(value)) {
+        s->count--;
+        s->next = s->next ? s->next - 1 : s->capacity - 1;
+    }
+    series_push(s, now, value, partial);
+}
+
 bool series_resize(struct as_series *s, size_t capacity)
 {
     uint32_t wanted = capacity_within(capacity);

@@ -17,7 +17,8 @@ void series_free(struct as_series *s);
 /* Adds a sample; the oldest falls out of a full ring. A value that is not finite is not stored: the
  * series ages instead. Samples arrive in time order: an earlier `now` is taken as the newest time. */
 void series_push(struct as_series *s, as_time now, double value, bool partial);
-
+/* Puts this sample in the place of the newest. */
+void series_amend(struct as_series *s, as_time now, double value, bool partial);
 
 /* Changes the capacity and keeps the newest samples that fit. False, with nothing changed, when out of
  * memory. Pointers to the series stay valid. */

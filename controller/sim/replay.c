@@ -162,10 +162,11 @@ static int check_series(const struct engine *e, const struct replay_params *p, s
                 return as_fail(err, AS_EINVAL,
                                "the simulation cannot tell %s; it has request_rate, sessions, queue, "
                                "response_time_ms, error_rate, servers_up and connections",
-                               b->metric);
+                               as_series_name(b->series));
             if (database && p->db_connections <= 0)
                 return as_fail(err, AS_EINVAL,
-                               "%s needs a simulated database: say --db CONNECTIONS:PER_INSTANCE", b->metric);
+                               "%s needs a simulated database: say --db CONNECTIONS:PER_INSTANCE",
+                               as_series_name(b->series));
         }
     return AS_OK;
 }

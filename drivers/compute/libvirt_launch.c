@@ -47,25 +47,26 @@ static int check_made(struct libvirt *d, virDomainPtr dom, const char *id, struc
     if (strcmp(vir.DomainGetName(dom), id) != 0)
         rc =
             as_fail(err, AS_EINVAL, "the template does not name the machine '%s': use <name>{id}</name>", id);
-    else if ((rc = libvirt_read(d, dom, out, err)) == AS_OK)
+    else if ((rc = libvirt_read(d, dom, out, err)) == AS_OK && out->state != AS_RUN_STOPPED)
         return AS_OK;
-    else if (rc != AS_EEXIST && rc != AS_ENOENT)
+    else if (rc != AS_OK && rc != AS_EEXIST && rc != AS_ENOENT)
         return as_fail(err, AS_EUNKNOWN, "'%s' was started on %.60s but cannot be looked at", id, d->uri);
     else if (rc == AS_EEXIST)
         rc = as_fail(err, AS_EINVAL, "the template loses the mark in its <metadata>, have a look at it");
     else
-        return as_fail(err, AS_EINVAL, "'%s' ended at once on %.60s: look at its serial log", id, d->uri);
+        rc = as_fail(err, AS_EINVAL, "'%s' ended at once on %.60s: look at its serial log", id, d->uri);
     vir.DomainDestroy(dom);
     if (vir.DomainIsPersistent(dom) == 1)
         libvirt_undefine(dom);
     return rc;
 }
 
-/* libvirt says only in words that a host has not what the configuration asks for; it will not have it at the next try. */
+/* libvirt says only in words, others since 9.2, that a host has not what the configuration asks for; it will not have it
+ * at the next try. */
 static int start_refused(const struct libvirt *d, struct as_error *err)
 {
     int rc = virlib_refused(d->uri, true, "starting the domain", err);
-    if (strstr(err->msg, "find any firmware"))
+    if (strstr(err->msg, "find any firmware") || strstr(err->msg, "firmware that is compatible"))
         return as_fail(err, AS_EINVAL,
                        "%.60s has no UEFI firmware that fits: install it there (Debian: ovmf)", d->uri);
     if (strstr(err->msg, "nknown CPU model"))

@@ -255,6 +255,12 @@ static int check_template(struct libvirt *d, const char *path, struct as_error *
     if (libvirt_template_has(d->template, "<uuid"))
         return as_settings_fail(s, "template", err,
                                 "'%s' fixes a <uuid>, which each machine needs its own of", path);
+    if (libvirt_shares_nvram(d->template))
+        return as_settings_fail(
+            s, "template", err,
+            "'%s' fixes the file in <nvram>, which each machine needs its own of: name it "
+            "with {id}, or leave it to libvirt",
+            path);
     bool seeds = d->user_data || d->network_config, used = libvirt_template_has(d->template, "{seed}");
     if (seeds != used)
         return as_settings_fail(s, "template", err,

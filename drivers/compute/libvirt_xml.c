@@ -304,6 +304,32 @@ bool libvirt_has_nvram(const char *xml)
     return false;
 }
 
+/* Does the text name a place, and no place of each machine's own? */
+static bool is_shared_place(const char *text, size_t size)
+{
+    size_t blank = strspn(text, " \t\r\n");
+    char place[512];
+    if (blank >= size)
+        return false;
+    snprintf(place, sizeof place, "%.*s", (int)(size < sizeof place ? size : sizeof place - 1), text);
+    return !strstr(place, "{id}") && !strstr(place, "{name}");
+}
+
+bool libvirt_shares_nvram(const char *template)
+{
+    struct libvirt_tag tag, end;
+    while (libvirt_next_tag(&template, &tag)) {
+        const char *inside = template, *stop = NULL;
+        if (!libvirt_tag_is(&tag, "nvram") || tag.closing || tag.empty)
+            continue;
+        while (!stop && libvirt_next_tag(&template, &end))
+            stop = end.closing && libvirt_tag_is(&end, "nvram") ? end.begin : NULL;
+        if (is_shared_place(inside, stop ? (size_t)(stop - inside) : strlen(inside)))
+            return true;
+    }
+    return false;
+}
+
 size_t libvirt_unknown(const char *text, const char **at)
 {
     for (const char *open = strchr(text, '{'); open; open = strchr(open + 1, '{')) {

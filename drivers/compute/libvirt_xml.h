@@ -32,6 +32,8 @@ void libvirt_escape(FILE *out, const char *text);
 char *libvirt_domain_xml(const struct libvirt_machine *m);
 /* Is libvirt to make a file for the variables of this domain's firmware? */
 bool libvirt_has_nvram(const char *xml);
+/* Do all machines of this template get one and the same file for them? It would go with the first that goes. */
+bool libvirt_shares_nvram(const char *template);
 /* A qcow2 overlay of `base`, which has this format; or, without base, a volume of the format itself. */
 char *libvirt_volume_xml(const char *name, uint64_t capacity, const char *base, const char *format);
 char *libvirt_network_xml(const struct as_settings *s, const struct libvirt_lan *lan);

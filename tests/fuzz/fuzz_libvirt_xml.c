@@ -43,6 +43,7 @@ static void check_template(const char *text, const struct as_settings *settings)
         abort();
     libvirt_template_has(text, "{mac}");
     libvirt_has_nvram(text);
+    libvirt_shares_nvram(text);
     free(xml);
 }
 

@@ -295,10 +295,10 @@ static void do_poll(struct simworld *s, struct op *op)
     for (size_t k = 0; k < op->source->binding_count; k++) {
         const struct binding *b = op->source->bindings[k];
         double v = 0;
-        if (s->metric && s->metric(s->arg, b->metric, s->now, &v))
+        if (s->metric && s->metric(s->arg, as_series_name(b->series), s->now, &v))
             as_samples_add(&op->samples, b->object, b->name, v, 1, NULL);
         else if (s->p.tells_gaps)
-            snprintf(op->err.msg, sizeof op->err.msg, "simulated: no %.100s", b->metric);
+            snprintf(op->err.msg, sizeof op->err.msg, "simulated: no %.100s", as_series_name(b->series));
     }
     agree(op);
 }

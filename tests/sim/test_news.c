@@ -1,6 +1,7 @@
 /* What is worked out once, when something comes in, and relied upon until the next: whether a source fails, and
  * whether a list is worth a plan. Each must change with what it stands for. */
 #include "../../controller/loop/report.h"
+#include "../../controller/model/series.h"
 #include "simkit.h"
 
 #define WEB(source)                                                                                          \
@@ -88,6 +89,32 @@ static void G11_a_reload_begins_with_a_source_that_does_not_fail(void **state)
         kit_end(&k);
         k.blind = true;
     }
+}
+
+/* One endpoint of several answers after the round was closed: windows must not hold twice as many samples for it. */
+static void a_late_answer_makes_the_sample_of_its_round_a_better_one(void **state)
+{
+    (void)state;
+    struct kit k = { .load = 50 };
+    kit_start(&k, web_5, &(struct sim_params){ .seed = 94 });
+    kit_run(&k, 21 * AS_SECOND);
+    struct source *s = k.engine->sources;
+    const struct as_series *series = s->bindings[0]->series;
+    size_t before = series_count(series);
+    k.engine->now += 100;
+    struct op *late = op_new(OP_POLL, k.engine->now, AS_SECOND);
+    assert_non_null(late);
+    late->source = s;
+    assert_int_equal(as_samples_add(&late->samples, "", "load", 70, 1, NULL), AS_OK);
+    s->inflight++;
+    observe_polled(k.engine, late);
+    op_free(late);
+    assert_int_equal(series_count(series), before);
+    assert_true(as_series_read(series, k.engine->now, AS_LAST, 0, 0).value == 70);
+    kit_run(&k, 2 * AS_SECOND);
+    assert_int_equal(series_count(series), before + 1);
+    assert_true(as_series_read(series, k.engine->now, AS_MAX, 4 * AS_SECOND, 0).value == 70);
+    kit_end(&k);
 }
 
 /* What the balancer last said of the group, once more. */
@@ -230,7 +257,7 @@ static double value_of(struct kit *k, const char *metric)
 {
     const struct source *s = k->engine->sources;
     for (size_t n = 0; n < s->binding_count; n++)
-        if (strcmp(s->bindings[n]->metric, metric) == 0)
+        if (strcmp(as_series_name(s->bindings[n]->series), metric) == 0)
             return s->bindings[n]->parts[0].value;
     fail_msg("%s is not bound", metric);
     return 0;
@@ -301,6 +328,7 @@ int main(void)
         cmocka_unit_test(G3_a_source_that_answers_again_is_not_failing_any_more),
         cmocka_unit_test(G3_a_series_that_is_told_again_is_not_left_out_any_more),
         cmocka_unit_test(G11_a_reload_begins_with_a_source_that_does_not_fail),
+        cmocka_unit_test(a_late_answer_makes_the_sample_of_its_round_a_better_one),
         cmocka_unit_test(members_that_are_as_before_are_no_news),
         cmocka_unit_test(instances_that_are_as_before_are_no_news),
         cmocka_unit_test(every_list_is_news_while_an_instance_is_on_its_way),

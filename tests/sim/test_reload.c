@@ -471,7 +471,7 @@ static void a_metric_that_nobody_reads_any_more_is_let_go(void **state)
     reload(&k, MEASURED("2s", "m.room"));
     kit_run(&k, 2 * AS_MINUTE);
     assert_int_equal(k.engine->sources->binding_count, 1);
-    assert_string_equal(k.engine->sources->bindings[0]->metric, "m.room");
+    assert_string_equal(as_series_name(k.engine->sources->bindings[0]->series), "m.room");
     reload(&k, MEASURED("2s", "m.load + m.room"));
     kit_run(&k, 2 * AS_MINUTE);
     assert_int_equal(k.engine->sources->binding_count, 2);

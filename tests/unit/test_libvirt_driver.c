@@ -652,6 +652,10 @@ static void bad_templates_are_refused(void **state)
         "<domain>{id}{mac}</domain>",
         "<domain><uuid>c7a5fdbd-edaf-9455-926a-d65c16db1809</uuid>{id}{mac}{volume}</domain>",
         "<domain>{id}{volume}<!-- {mac} --></domain>",
+        "<domain>{id}{mac}{volume}<os><nvram>/var/lib/golden_VARS.fd</nvram></os></domain>",
+        "<domain>{id}{mac}{volume}<os><nvram type='file'><source "
+        "file='/var/lib/golden_VARS.fd'/></nvram></os></domain>",
+        "<domain>{id}{mac}{volume}<os><nvram>/var/lib/golden_VARS.fd",
     };
     for (size_t k = 0; k < sizeof texts / sizeof *texts; k++) {
         int rc;
@@ -660,7 +664,19 @@ static void bad_templates_are_refused(void **state)
         assert_non_null(strstr(d.err.msg, "template"));
         close_driver(&d);
     }
+    static const char *const good[] = {
+        "<domain>{id}{mac}{volume}<os><nvram template='/usr/share/golden_VARS.fd'/></os></domain>",
+        "<domain>{id}{mac}{volume}<os><nvram> </nvram></os></domain>",
+        "<domain>{id}{mac}{volume}<os><nvram>/var/lib/{id}_VARS.fd</nvram></os></domain>",
+        "<domain>{id}{mac}{volume}<os><nvram type='file'><source "
+        "file='/var/lib/{name}.fd'/></nvram></os></domain>",
+    };
     int rc;
+    for (size_t k = 0; k < sizeof good / sizeof *good; k++) {
+        struct driver d = with_template(good[k], &rc);
+        assert_ok(d, rc);
+        close_driver(&d);
+    }
     struct as_instance i = { 0 };
     struct driver d = with_template(TEMPLATE("x{id}", ""), &rc); /* only the made domain shows it */
     assert_ok(d, rc);

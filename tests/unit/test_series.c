@@ -184,6 +184,27 @@ static void resize_keeps_the_newest(void **unused)
     series_free(s);
 }
 
+static void amending_replaces_the_newest_alone(void **unused)
+{
+    (void)unused;
+    struct as_series *s = series_new("a", 3, 0);
+    series_amend(s, 1000, 1, true); /* there is none yet */
+    assert_int_equal(series_count(s), 1);
+    series_amend(s, 1500, 2, false);
+    assert_int_equal(series_count(s), 1);
+    struct as_reading r = as_series_read(s, 2000, AS_LAST, 0, 0);
+    assert_true(r.value == 2 && r.age == 500 && !r.partial);
+    for (int i = 3; i <= 6; i++)
+        series_push(s, i * 1000, i, false);
+    series_amend(s, 6500, 9, false);
+    series_amend(s, 6600, NAN, false); /* stays as it was */
+    r = as_series_read(s, 7000, AS_MEAN, 60000, 0);
+    assert_int_equal(r.samples, 3);
+    assert_true(r.value == 6); /* 4, 5, 9 */
+    assert_int_equal(r.age, 500);
+    series_free(s);
+}
+
 static void values_that_are_not_finite_are_not_stored(void **unused)
 {
     (void)unused;
@@ -223,6 +244,7 @@ int main(void)
         cmocka_unit_test(partial_shows_only_while_such_a_sample_is_read),
         cmocka_unit_test(full_ring_forgets_the_oldest),
         cmocka_unit_test(resize_keeps_the_newest),
+        cmocka_unit_test(amending_replaces_the_newest_alone),
         cmocka_unit_test(values_that_are_not_finite_are_not_stored),
         cmocka_unit_test(time_never_goes_back),
     };
