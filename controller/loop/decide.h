@@ -5,7 +5,7 @@
 
 #include "../config/config.h"
 
-#define DECIDE_INPUTS_MAX 8
+#define DECIDE_INPUTS_MAX 4 /* no policy has more */
 
 struct input_record {             /* what a policy saw                                               */
     const char *metric;           /* borrowed from the configuration                                 */

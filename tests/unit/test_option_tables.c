@@ -13,6 +13,7 @@
 #include "../../controller/config/config.h"
 #include "../../controller/config/schema.h"
 #include "../../controller/config/settings_internal.h"
+#include "../../controller/loop/decide.h"
 #include "autoscale/registry.h"
 
 static bool is_name(const char *name)
@@ -146,6 +147,17 @@ static const struct as_policy_type *type_of(const char *name)
 }
 
 /* The lints look at policies by these names; a rename would silence them. */
+static void every_input_of_a_policy_fits_into_its_record(void **state)
+{
+    (void)state;
+    for (const struct as_policy_type *const *t = as_policy_types; *t; t++) {
+        int metrics = 0;
+        for (const struct as_option *o = (*t)->options; o && o->name; o++)
+            metrics += o->type == AS_OPT_METRIC;
+        assert_in_range(metrics, 0, DECIDE_INPUTS_MAX);
+    }
+}
+
 static void what_the_lints_look_at_exists(void **state)
 {
     (void)state;
@@ -213,6 +225,7 @@ int main(void)
         cmocka_unit_test(source_drivers_are_consistent),
         cmocka_unit_test(compute_and_balancer_drivers_are_consistent),
         cmocka_unit_test(policy_types_are_consistent),
+        cmocka_unit_test(every_input_of_a_policy_fits_into_its_record),
         cmocka_unit_test(what_the_lints_look_at_exists),
         cmocka_unit_test(a_balancer_s_settings_are_remembered_as_they_were),
     };
