@@ -229,7 +229,7 @@ struct group {
     size_t policy_count;
     struct source *reads[GROUP_READS]; /* what its policies read, each once                         */
     size_t read_count;      /* may be more than there is room for                                   */
-    /* What every decision and plan looks at: with what is above it has one page of memory to itself, nearly. */
+    /* What decisions and plans look at, close together: with ten thousand groups the pages of memory count. */
     struct engine *engine;
     const struct cfg_group *cfg;
     struct cfg_hold *hold;

@@ -225,8 +225,10 @@ static void created(struct world_state *w, struct op *op)
     b->up = true;
     if (w->p->deaths_per_hour > 0)
         b->dies_at = w->now + (as_time)(-log(unit(w)) * 3600000.0 / w->p->deaths_per_hour);
-    b->next = w->boxes;
-    w->boxes = b;
+    struct box **tail = &w->boxes; /* oldest first, as the engine has them: each is found at once */
+    while (*tail)
+        tail = &(*tail)->next;
+    *tail = b;
     snprintf(op->call->created.address, sizeof op->call->created.address, "127.0.0.1");
     op->call->created.port = 1;
     w->out->launches++;

@@ -501,6 +501,16 @@ static double series(void *self, const char *name, struct as_error *err)
     return v;
 }
 
+/* Of two looks in one millisecond the second tells nothing of the log, and the next one does. */
+static double series_soon(void *self, const char *name, struct as_error *err)
+{
+    as_time until = soon(PATIENCE);
+    double v;
+    while (isnan(v = series(self, name, err)) && as_time_left(until) > 0)
+        pause_ms(STEP);
+    return v;
+}
+
 static void wait_for_lines(const struct web *w, int count)
 {
     as_time until = soon(PATIENCE);
@@ -544,13 +554,13 @@ static void the_source_measures_load_and_times_over_a_rotation(void **state)
     t->released = true;
     pthread_join(c.thread, NULL);
     wait_for_lines(&w, 1);
-    assert_true(series(self, "request_time_p99_ms", &err) >=
+    assert_true(series_soon(self, "request_time_p99_ms", &err) >=
                 0); /* whole milliseconds: a quick machine takes none */
     for (int i = 0; i < 3; i++)
         get(w.port, "/slow");
     get(w.port, "/broken");
     wait_for_lines(&w, 5);
-    double p50 = series(self, "request_time_p50_ms", &err);
+    double p50 = series_soon(self, "request_time_p50_ms", &err);
     assert_true(p50 >= 190 && p50 < 20000);
     assert_true(isnan(series(self, "request_time_p50_ms", &err))); /* nothing since */
     snprintf(moved, sizeof moved, "%s.1", w.log);
