@@ -251,14 +251,28 @@ static bool bind_inputs(struct engine *e, struct source *sources, struct policy_
     return true;
 }
 
-static void note_read(struct group *g, struct source *s)
+static bool note_read(struct group *g, struct source *s)
 {
-    for (size_t k = 0; k < g->read_count && k < GROUP_READS; k++)
+    for (size_t k = 0; k < g->read_count; k++)
         if (g->reads[k] == s)
-            return;
-    if (g->read_count < GROUP_READS)
-        g->reads[g->read_count] = s;
-    g->read_count++;
+            return true;
+    struct source **room = reallocarray(g->reads, g->read_count + 1, sizeof(struct source *));
+    if (!room)
+        return false;
+    g->reads = room;
+    g->reads[g->read_count++] = s;
+    return true;
+}
+
+static bool note_reads(struct group *g)
+{
+    bool ok = true;
+    g->read_count = 0;
+    for (size_t p = 0; p < g->policy_count; p++)
+        for (size_t k = 0; k < g->policies[p].input_count; k++)
+            for (int m = 0; ok && m < g->policies[p].sources[k].metric_count; m++)
+                ok = note_read(g, g->policies[p].sources[k].owners[m]);
+    return ok;
 }
 
 bool group_rebind_inputs(struct engine *e, struct source *sources, struct group *g)
@@ -266,11 +280,7 @@ bool group_rebind_inputs(struct engine *e, struct source *sources, struct group 
     bool ok = true;
     for (size_t p = 0; ok && p < g->policy_count; p++)
         ok = bind_inputs(e, sources, &g->policies[p]);
-    g->read_count = 0;
-    for (size_t p = 0; p < g->policy_count; p++)
-        for (size_t k = 0; k < g->policies[p].input_count; k++)
-            for (int m = 0; m < g->policies[p].sources[k].metric_count; m++)
-                note_read(g, g->policies[p].sources[k].owners[m]);
+    ok = ok && note_reads(g);
     for (size_t p = 0; ok && p < g->shadow_count; p++)
         ok = bind_inputs(e, sources, &g->shadows[p].run);
     return ok;
@@ -330,6 +340,7 @@ void group_free(struct engine *e, struct group *g)
     free(g->pools);
     free(g->policies);
     free(g->shadows);
+    free(g->reads);
     free(g->decision.proposals);
     cfg_hold_put(g->hold);
     free(g);

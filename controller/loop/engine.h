@@ -197,8 +197,6 @@ struct shadow {             /* what a policy would have done alone; it never act
     double instance_s, missed_s; /* so far                                                          */
 };
 
-enum { GROUP_READS = 6 };
-
 /* Room for instances of one group, side by side; kept as long as the group. */
 enum { INSTANCE_BLOCK = 16 };
 struct instance_block {
@@ -227,8 +225,8 @@ struct group {
     struct instance *instances; /* oldest first */
     struct policy_run *policies;
     size_t policy_count;
-    struct source *reads[GROUP_READS]; /* what its policies read, each once                         */
-    size_t read_count;      /* may be more than there is room for                                   */
+    struct source **reads;  /* what its policies read, each once                                    */
+    size_t read_count;
     /* What decisions and plans look at, close together: with ten thousand groups the pages of memory count. */
     struct engine *engine;
     const struct cfg_group *cfg;

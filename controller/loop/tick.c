@@ -42,9 +42,9 @@ struct group *engine_group(struct engine *e, const char *name)
 
 bool engine_wakes_room(struct engine *e, size_t groups)
 {
-    struct wake *room = groups > e->wake_room ? reallocarray(e->wakes, groups, sizeof *room) : e->wakes;
     if (groups <= e->wake_room)
         return true;
+    struct wake *room = reallocarray(e->wakes, groups, sizeof *room);
     if (!room)
         return false;
     e->wakes = room;
@@ -251,25 +251,13 @@ static bool any_round_open(const struct engine *e)
     return false;
 }
 
-static bool any_read_open(const struct group *g)
-{
-    for (size_t p = 0; p < g->policy_count; p++)
-        for (size_t k = 0; k < g->policies[p].input_count; k++) {
-            const struct policy_input *in = &g->policies[p].sources[k];
-            for (int m = 0; m < in->metric_count; m++)
-                if (in->owners[m]->round_open > 0)
-                    return true;
-        }
-    return false;
-}
-
 /* Groups without a source to wait for decide at once. */
 static bool waits_for_poll(const struct group *g)
 {
-    for (size_t k = 0; k < g->read_count && k < GROUP_READS; k++)
+    for (size_t k = 0; k < g->read_count; k++)
         if (g->reads[k]->round_open > 0)
             return true;
-    return g->read_count > GROUP_READS && any_read_open(g);
+    return false;
 }
 
 static void free_gone(struct group *g)
